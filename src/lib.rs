@@ -1,0 +1,1 @@
+//! Backs up Azure Key Vaults.
