@@ -5,8 +5,8 @@ Started by `cargo test -p simulator --test sdk`, which sets the environment; by 
 """
 
 import asyncio
-import base64
 import datetime
+import functools
 import secrets
 import time
 import unittest
@@ -21,7 +21,6 @@ from azure.keyvault.secrets.aio import SecretClient as AsyncSecretClient
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.hazmat.primitives.serialization import pkcs12
 from cryptography.x509.oid import NameOID
 
 PRODUCTION = "https://contoso-production.vault.azure.net"
@@ -36,6 +35,12 @@ PATIENCE = 20  # seconds
 CREDENTIAL = ManagedIdentityCredential()
 
 
+@functools.cache
+def client(client_class, vault):
+    """One client for each kind and vault: every new one opens its own connection and asks for the challenge again."""
+    return client_class(vault_url=vault, credential=CREDENTIAL)
+
+
 class Story:
     """What holds for all three kinds. The clients name their methods alike, so one story serves them all."""
 
@@ -43,7 +48,7 @@ class Story:
     client_class = None
 
     def client(self, vault):
-        return self.client_class(vault_url=vault, credential=CREDENTIAL)
+        return client(self.client_class, vault)
 
     def call(self, vault, method, *arguments, **keywords):
         return getattr(self.client(vault), method.format(kind=self.kind))(*arguments, **keywords)
@@ -108,8 +113,9 @@ class Story:
         name = self.fresh("update")
         self.create(name)
         updated = self.call(PRODUCTION, "update_{kind}_properties", name, enabled=False, tags={"stage": "retired"})
-        self.assertFalse(updated.properties.enabled)
-        self.assertEqual(updated.properties.tags, {"stage": "retired"})
+        properties = getattr(updated, "properties", updated)  # secrets answer with properties alone
+        self.assertFalse(properties.enabled)
+        self.assertEqual(properties.tags, {"stage": "retired"})
         listed = next(it for it in self.call(PRODUCTION, "list_properties_of_{kind}s") if it.name == name)
         self.assertFalse(listed.enabled)
         self.assertEqual(listed.tags, {"stage": "retired"})
@@ -129,9 +135,8 @@ class Story:
         before = self.versions(PRODUCTION, name)
         deleted = self.delete(PRODUCTION, name)
         self.assertEqual(deleted.recovery_id, f"{PRODUCTION}/deleted{self.kind}s/{name}")
-        self.assertIsNotNone(deleted.deleted_date)
-        days = (deleted.scheduled_purge_date - deleted.deleted_date).days
-        self.assertEqual(days, 90)
+        deleted_on = getattr(deleted, "deleted_date", None) or deleted.deleted_on  # the certificate client differs
+        self.assertEqual((deleted.scheduled_purge_date - deleted_on).days, 90)
 
         not_found = f"{self.kind.capitalize()}NotFound"
         self.refused(ResourceNotFoundError, 404, not_found, self.call, PRODUCTION, "get_{kind}", name)
@@ -313,7 +318,7 @@ class Certificates(Story, unittest.TestCase):
     def test_listings_go_past_the_first_page(self):
         # Waiting for sixty certificates one after the other takes too long; importing does not wait.
         made, create = self.self_signed(), self.create
-        self.create = lambda name: self.client(PRODUCTION).import_certificate(name, made)
+        self.create = lambda name: self.import_pem(name, made)
         try:
             super().test_listings_go_past_the_first_page()
         finally:
@@ -322,8 +327,8 @@ class Certificates(Story, unittest.TestCase):
     def test_a_certificate_brings_its_key_and_secret_which_cannot_be_backed_up_alone(self):
         name = self.fresh("managed")
         made = self.create(name)
-        keys = KeyClient(vault_url=PRODUCTION, credential=CREDENTIAL)
-        values = SecretClient(vault_url=PRODUCTION, credential=CREDENTIAL)
+        keys = client(KeyClient, PRODUCTION)
+        values = client(SecretClient, PRODUCTION)
         self.assertEqual(made.key_id, keys.get_key(name).id)
         self.assertEqual(made.secret_id, values.get_secret(name).id)
         self.assertTrue(next(it for it in keys.list_properties_of_keys() if it.name == name).managed)
@@ -333,7 +338,7 @@ class Certificates(Story, unittest.TestCase):
             self.assertIn("associated with a certificate", str(refused))
 
         self.client(RECOVERY).restore_certificate_backup(self.client(PRODUCTION).backup_certificate(name))
-        moved = KeyClient(vault_url=RECOVERY, credential=CREDENTIAL).get_key(name)
+        moved = client(KeyClient, RECOVERY).get_key(name)
         self.assertEqual(moved.properties.version, made.properties.version)
         self.assertTrue(moved.properties.managed)
 
@@ -350,13 +355,17 @@ class Certificates(Story, unittest.TestCase):
 
     def test_an_imported_certificate_keeps_its_bytes(self):
         name = self.fresh("import")
-        bundle = self.self_signed()
-        made = self.client(PRODUCTION).import_certificate(name, bundle)
-        _, certificate, _ = pkcs12.load_key_and_certificates(bundle, None)
-        self.assertEqual(bytes(made.cer), certificate.public_bytes(serialization.Encoding.DER))
-        value = SecretClient(vault_url=PRODUCTION, credential=CREDENTIAL).get_secret(name)
-        self.assertEqual(value.properties.content_type, CertificateContentType.pkcs12)
-        self.assertEqual(base64.b64decode(value.value), bundle)
+        pem = self.self_signed()
+        made = self.import_pem(name, pem)
+        issued = x509.load_pem_x509_certificate(pem)
+        self.assertEqual(bytes(made.cer), issued.public_bytes(serialization.Encoding.DER))
+        value = client(SecretClient, PRODUCTION).get_secret(name)
+        self.assertEqual(value.properties.content_type, CertificateContentType.pem)
+        self.assertTrue(value.properties.managed)
+
+    def import_pem(self, name, pem):
+        policy = CertificatePolicy(issuer_name="Unknown", content_type=CertificateContentType.pem)
+        return self.client(PRODUCTION).import_certificate(name, pem, policy=policy)
 
     @staticmethod
     def self_signed():
@@ -372,7 +381,10 @@ class Certificates(Story, unittest.TestCase):
             .not_valid_after(utc_now() + datetime.timedelta(days=30))
             .sign(key, hashes.SHA256())
         )
-        return pkcs12.serialize_key_and_certificates(None, key, certificate, None, serialization.NoEncryption())
+        private = key.private_bytes(
+            serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+        )
+        return private + certificate.public_bytes(serialization.Encoding.PEM)
 
 
 def utc_now():

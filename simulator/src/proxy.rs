@@ -11,6 +11,7 @@
 //! the wrong place must not pass a test.
 
 mod authority;
+mod control;
 mod listener;
 mod mishaps;
 mod tunnel;
@@ -23,11 +24,12 @@ use std::{
 };
 
 use bytes::Bytes;
-use futures::future::BoxFuture;
+use futures::{FutureExt as _, future::BoxFuture};
 use http::{Request, Response};
 
 pub use self::authority::{Authority, CertificateFiles};
 use self::{listener::Listener, tunnel::Gate};
+use crate::{identity::Directory, key_vault::KeyVaults};
 
 /// Answers one request; what stands behind a door.
 pub type Handler = Arc<dyn Fn(Request<Bytes>) -> BoxFuture<'static, Response<Bytes>> + Send + Sync>;
@@ -47,6 +49,27 @@ pub struct Services {
     pub control: Handler,
     /// What a client must send as `X-IDENTITY-HEADER`.
     pub identity_header: String,
+}
+
+impl Services {
+    /// The simulated Azure.
+    pub fn of(vaults: KeyVaults, directory: Directory) -> Self {
+        let identity_header = directory.identity_header().to_owned();
+        let control = control::handler(vaults.clone());
+        let hosts = vaults.clone();
+        Self {
+            serves: Arc::new(move |host| {
+                host.strip_suffix(authority::VAULT_SUFFIX).is_some_and(|name| hosts.has_vault(name))
+            }),
+            vaults: Arc::new(move |request| {
+                let vaults = vaults.clone();
+                async move { vaults.handle(request).await }.boxed()
+            }),
+            identity: Arc::new(move |request| futures::future::ready(directory.answer(request)).boxed()),
+            control,
+            identity_header,
+        }
+    }
 }
 
 /// Which HTTP versions the TLS handshake offers.
@@ -120,9 +143,13 @@ impl Doors {
     /// system's roots and ours; `NODE_EXTRA_CA_CERTS` adds to them and names ours alone.
     pub fn environment(&self) -> Vec<(&'static str, String)> {
         let bundle = self.authority.trust_bundle().display().to_string();
+        let (proxy, direct) = (format!("http://{}", self.proxy_address()), "127.0.0.1,localhost".to_owned());
         vec![
-            ("HTTPS_PROXY", format!("http://{}", self.proxy_address())),
-            ("NO_PROXY", "127.0.0.1,localhost".to_owned()),
+            // curl and Python prefer the names in lower case, other clients know the upper ones alone.
+            ("HTTPS_PROXY", proxy.clone()),
+            ("https_proxy", proxy),
+            ("NO_PROXY", direct.clone()),
+            ("no_proxy", direct),
             ("SSL_CERT_FILE", bundle.clone()),
             ("REQUESTS_CA_BUNDLE", bundle),
             ("NODE_EXTRA_CA_CERTS", self.ca_file().display().to_string()),
