@@ -6,3 +6,5 @@ mod bench;
 mod clients;
 #[path = "key_vault/lifecycle.rs"]
 mod lifecycle;
+#[path = "key_vault/recordings.rs"]
+mod recordings;
