@@ -69,6 +69,8 @@ wait_for() {
     done
 }
 
+# Called by the traps of main.
+# shellcheck disable=SC2329
 stop() {
     trap - EXIT
     for process in "${started[@]}"; do
