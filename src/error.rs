@@ -158,9 +158,6 @@ mod tests {
     fn the_chain_shows_every_cause_once() {
         let inner = Error::new(ErrorKind::Unavailable, "The server closed the connection.");
         let outer = Error::new(ErrorKind::Unavailable, "Could not read the manifest of backup b.").because(inner);
-        assert_eq!(
-            outer.chain(),
-            "Could not read the manifest of backup b. Cause: The server closed the connection."
-        );
+        assert_eq!(outer.chain(), "Could not read the manifest of backup b. Cause: The server closed the connection.");
     }
 }
