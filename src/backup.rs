@@ -11,13 +11,14 @@ use std::{
 
 use futures::{StreamExt as _, stream};
 use tokio::time::Instant;
+use uuid::Uuid;
 
 use crate::{
     error::{Error, ErrorKind, Result},
     model::{Attributes, BackupId, ItemId, Kind, Label, Timestamp, filter::ItemFilter},
     report::{Progress, Status},
     repository::{
-        Commit, Draft, Repository, Stored,
+        Commit, Draft, Lock, Repository, Stored,
         manifest::{Counts, FORMAT_VERSION, Failure, Header, Item, Manifest, Stale},
     },
     vault::{Listed, Vault},
@@ -48,21 +49,45 @@ pub struct Options {
     pub concurrency: usize,
 }
 
-/// Backs the vault up and returns what was committed.
+/// What came of a run.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Backup {
+    /// This backup was committed, by this run or by an earlier attempt of it.
+    Committed(Box<Header>),
+    /// Another run is backing this vault up just now, so this one had nothing to add.
+    NotNeeded,
+}
+
+/// Backs the vault up for `operation`.
 ///
-/// `Busy`: another run is at work on this vault. Any other error: nothing was committed. A backup with trouble of
-/// single items is committed, and its header says so.
+/// `Busy`: another run is at work on this vault, and this one was asked for more than that one may bring (a label, a
+/// full backup), or it is an earlier attempt of this very operation: try again later. Any other error: nothing was
+/// committed. A backup with trouble of single items is committed, and its header says so.
 pub async fn run(
     vault: &Vault,
     repository: &Repository,
+    operation: Uuid,
     options: &Options,
     progress: &Progress,
     now: Timestamp,
-) -> Result<Header> {
-    let lease = repository.lock(vault.name()).await?;
+) -> Result<Backup> {
+    let lease = match repository.lock(vault.name(), operation).await? {
+        Lock::Taken(lease) => lease,
+        Lock::HeldBy(Some(other)) if other != operation && !options.full && options.label.is_none() => {
+            return Ok(Backup::NotNeeded);
+        }
+        Lock::HeldBy(_) => {
+            let message = format!(
+                "Another backup of vault {} is running or was stopped less than a minute ago. Try again when it has \
+                 ended.",
+                vault.name()
+            );
+            return Err(Error::new(ErrorKind::Busy, message));
+        }
+    };
     let result = run_locked(vault, repository, options, progress, now, &|| lease.is_held()).await;
     lease.release().await;
-    result
+    result.map(|header| Backup::Committed(Box::new(header)))
 }
 
 async fn run_locked(

@@ -3,6 +3,7 @@
 //! Modules in reading order; each may use those above it only (`docs/architecture.md`).
 
 pub mod error;
+pub mod events;
 pub mod model;
 pub mod report;
 pub mod store;
@@ -11,4 +12,7 @@ pub mod vault;
 pub mod repository;
 
 pub mod backup;
+pub mod operation;
 pub mod restore;
+
+pub mod config;

@@ -193,14 +193,24 @@ impl Repository {
         Ok(sealed)
     }
 
-    /// Takes the right to be the only one that backs this vault up, or says with `Busy` that somebody else has it.
-    pub async fn lock(&self, vault: &VaultName) -> Result<Box<dyn Lease>> {
-        self.state.lease(&names::lease(vault)).await.map_err(|error| match error.kind() {
-            ErrorKind::Busy => {
-                Error::new(ErrorKind::Busy, format!("Another backup of vault {vault} is running.")).because(error)
+    /// Takes the right to be the only one that backs this vault up, for `operation`.
+    pub async fn lock(&self, vault: &VaultName, operation: Uuid) -> Result<Lock> {
+        match self.state.lease(&names::lease(vault)).await {
+            Ok(lease) => {
+                // Tells whoever comes second who was first. Not needed for the exclusion itself.
+                self.state.replace(&names::lock_holder(vault), operation.to_string().into()).await?;
+                Ok(Lock::Taken(lease))
             }
-            _ => error,
-        })
+            Err(error) if error.kind() == ErrorKind::Busy => {
+                let holder = match self.state.read(&names::lock_holder(vault)).await {
+                    Ok(text) => std::str::from_utf8(&text).ok().and_then(|text| text.parse().ok()),
+                    Err(error) if error.kind() == ErrorKind::NotFound => None,
+                    Err(error) => return Err(error),
+                };
+                Ok(Lock::HeldBy(holder))
+            }
+            Err(error) => Err(error),
+        }
     }
 
     /// Begins a backup, or goes on with one that was interrupted: what the interrupted run has written is found again.
@@ -310,6 +320,15 @@ impl fmt::Display for BackupRef {
             None => self.id.fmt(f),
         }
     }
+}
+
+/// What [`Repository::lock`] found.
+#[derive(Debug)]
+pub enum Lock {
+    /// The vault is ours until the lease is released.
+    Taken(Box<dyn Lease>),
+    /// Another operation is at work on it, or the same one in another worker.
+    HeldBy(Option<Uuid>),
 }
 
 /// A backup in the making.

@@ -75,6 +75,11 @@ pub(super) fn lease(vault: &VaultName) -> String {
     format!("leases/{vault}")
 }
 
+/// Which operation took that lease last, in the state container.
+pub(super) fn lock_holder(vault: &VaultName) -> String {
+    format!("lease-holders/{vault}")
+}
+
 /// An operation's record, in the state container.
 pub(super) fn operation(id: Uuid) -> String {
     format!("operations/{id}.json")
