@@ -1,1 +1,4 @@
 //! Backs up Azure Key Vaults.
+
+pub mod error;
+pub mod store;
