@@ -6,7 +6,7 @@
 //! Names are relative paths of segments joined by `/`. A segment holds `0-9 A-Z a-z - _ . ~` only and is neither `.`
 //! nor `..`: on the service, dot segments are aliases of another name and would overwrite it silently.
 
-// pub mod azure;
+pub mod azure;
 pub mod local;
 pub mod memory;
 

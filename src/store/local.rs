@@ -6,6 +6,8 @@
 //! names. Leases use `flock`, which the system releases when their holder dies; on a network file system they hold as
 //! far as its locks do.
 
+mod walk;
+
 use std::collections::HashSet;
 use std::fs::{self, DirBuilder, File, OpenOptions, TryLockError};
 use std::io::{self, ErrorKind as Cause, Read, Write};
@@ -19,7 +21,8 @@ use futures::stream::{self, BoxStream};
 use futures::{StreamExt, TryStreamExt};
 use tempfile::{NamedTempFile, PersistError};
 
-use super::{Create, Entry, Lease, Store, busy, check_name, is_listed};
+use self::walk::Walk;
+use super::{Create, Entry, Lease, Store, busy, check_name};
 use crate::error::{Error, ErrorKind, Result};
 
 /// Holds files that are still being written. `+` stands in no blob name.
@@ -34,9 +37,6 @@ const LEFTOVER: Duration = Duration::from_secs(24 * 60 * 60);
 /// How often a write tries again when its folder vanishes under it because another blob in it was the last and is
 /// deleted at that moment.
 const TRIES: usize = 10;
-
-/// Rows of a listing that are read in one go.
-const BATCH: usize = 256;
 
 /// Blobs in a directory. A clone is another handle on the same directory.
 #[derive(Clone, Debug)]
@@ -95,20 +95,22 @@ impl Store for LocalStore {
     }
 
     fn list(&self, prefix: &str, after: Option<&str>) -> BoxStream<'_, Result<Entry>> {
-        let walk = Walk::new(self.directory.clone(), prefix, after);
-        stream::try_unfold(walk, |mut walk| async move {
-            let target = walk.directory.root.display().to_string();
-            let (batch, walk) = blocking("list", target, move || Ok((walk.next_batch()?, walk))).await?;
-            Ok::<_, Error>((!batch.is_empty()).then(|| (stream::iter(batch.into_iter().map(Ok)), walk)))
+        let walk = Walk::new(&self.directory.root, prefix, after);
+        let target = self.describe();
+        stream::try_unfold(walk, move |mut walk| {
+            let target = target.clone();
+            async move {
+                let (batch, walk) = blocking("list", target, move || Ok((walk.next_batch()?, walk))).await?;
+                Ok::<_, Error>((!batch.is_empty()).then(|| (stream::iter(batch.into_iter().map(Ok)), walk)))
+            }
         })
         .try_flatten()
         .boxed()
     }
 
     fn folders(&self, prefix: &str) -> BoxStream<'_, Result<String>> {
-        let (directory, prefix) = (self.directory.clone(), prefix.to_owned());
-        let target = directory.root.join(&prefix).display().to_string();
-        stream::once(blocking("list", target, move || directory.folders(&prefix)))
+        let (root, prefix) = (self.directory.root.clone(), prefix.to_owned());
+        stream::once(blocking("list", self.describe(), move || walk::folders(&root, &prefix)))
             .map_ok(|folders| stream::iter(folders.into_iter().map(Ok)))
             .try_flatten()
             .boxed()
@@ -212,17 +214,6 @@ impl Directory {
         }
     }
 
-    fn folders(&self, prefix: &str) -> io::Result<Vec<String>> {
-        let mut folders = Vec::new();
-        for child in children(&self.root, prefix)? {
-            let Some(folder) = child.strip_suffix('/') else { continue };
-            if holds_blob(&self.root, &format!("{prefix}{child}"))? {
-                folders.push(folder.to_owned());
-            }
-        }
-        Ok(folders)
-    }
-
     fn delete(&self, name: &str) -> io::Result<()> {
         let path = self.root.join(name);
         match fs::remove_file(&path) {
@@ -312,89 +303,6 @@ impl Directory {
     fn settled(&self) -> MutexGuard<'_, HashSet<PathBuf>> {
         self.settled.lock().unwrap_or_else(PoisonError::into_inner)
     }
-}
-
-/// A listing: reads one directory at a time, in the order of the names.
-struct Walk {
-    directory: Arc<Directory>,
-    prefix: String,
-    after: Option<String>,
-    /// Names yet to be visited, the next one last; folders end with `/`, and the empty name is the root.
-    pending: Vec<String>,
-}
-
-impl Walk {
-    fn new(directory: Arc<Directory>, prefix: &str, after: Option<&str>) -> Self {
-        Self { directory, prefix: prefix.to_owned(), after: after.map(str::to_owned), pending: vec![String::new()] }
-    }
-
-    /// The next rows; none at the end.
-    fn next_batch(&mut self) -> io::Result<Vec<Entry>> {
-        let mut batch = Vec::new();
-        while batch.len() < BATCH
-            && let Some(name) = self.pending.pop()
-        {
-            if name.is_empty() || name.ends_with('/') {
-                let mut below = children(&self.directory.root, &name)?;
-                below.iter_mut().for_each(|child| child.insert_str(0, &name));
-                below.retain(|child| self.leads_to_rows(child));
-                self.pending.extend(below.into_iter().rev());
-                continue;
-            }
-            match fs::symlink_metadata(self.directory.root.join(&name)) {
-                // The time of the last change, which copies keep, unlike that of the birth. Nothing changes a blob.
-                Ok(found) => batch.push(Entry { name, size: found.len(), created: found.modified()?.into() }),
-                Err(error) if is_absence(&error) => {}
-                Err(error) => return Err(error),
-            }
-        }
-        Ok(batch)
-    }
-
-    fn leads_to_rows(&self, name: &str) -> bool {
-        if !name.ends_with('/') {
-            return is_listed(name, &self.prefix, self.after.as_deref());
-        }
-        let passed = |after: &String| name < after.as_str() && !after.starts_with(name);
-        (name.starts_with(&self.prefix) || self.prefix.starts_with(name)) && !self.after.as_ref().is_some_and(passed)
-    }
-}
-
-/// What is in the folder, in the order of the blobs: files by their name, folders by their name with `/`. Leaves out
-/// what is not ours. A folder that vanished is empty; the root must be there, or a wrong path would look like a store
-/// without backups.
-fn children(root: &Path, folder: &str) -> io::Result<Vec<String>> {
-    if !folder.is_empty() && check_name(folder.trim_end_matches('/')).is_err() {
-        return Ok(Vec::new());
-    }
-    let entries = match fs::read_dir(root.join(folder)) {
-        Err(error) if is_absence(&error) && !folder.is_empty() => return Ok(Vec::new()),
-        entries => entries?,
-    };
-    let mut names = Vec::new();
-    for entry in entries {
-        let entry = entry?;
-        let Ok(mut name) = entry.file_name().into_string() else { continue };
-        let kind = entry.file_type()?;
-        if check_name(&name).is_err() || !(kind.is_file() || kind.is_dir()) {
-            continue;
-        }
-        if kind.is_dir() {
-            name.push('/');
-        }
-        names.push(name);
-    }
-    names.sort_unstable();
-    Ok(names)
-}
-
-fn holds_blob(root: &Path, folder: &str) -> io::Result<bool> {
-    for child in children(root, folder)? {
-        if !child.ends_with('/') || holds_blob(root, &format!("{folder}{child}"))? {
-            return Ok(true);
-        }
-    }
-    Ok(false)
 }
 
 async fn blocking<T: Send + 'static>(

@@ -1,7 +1,11 @@
 //! What [`Store`] promises, checked against every store.
 
+mod azure_only;
+mod local_only;
+
 use std::collections::BTreeSet;
 use std::future::Future;
+use std::num::NonZero;
 use std::pin::pin;
 use std::task::Poll;
 
@@ -12,6 +16,8 @@ use keyvault_backup::error::ErrorKind;
 use keyvault_backup::store::local::LocalStore;
 use keyvault_backup::store::memory::MemoryStore;
 use keyvault_backup::store::{Create, Entry, Store, check_name};
+
+use crate::azurite::Container;
 
 /// A store under test: two handles on the same, empty container, and what has to outlive them.
 struct Subject {
@@ -31,11 +37,19 @@ async fn memory() -> Subject {
     Subject { store: Box::new(store.clone()), other: Box::new(store), _place: None }
 }
 
+/// Against Azurite, with pages so small that every listing of the suite has several.
+async fn azure() -> Subject {
+    let container = Container::create().await;
+    let open = || Box::new(container.store().with_page(NonZero::new(3).unwrap()));
+    Subject { store: open(), other: open(), _place: None }
+}
+
 /// Runs each part of the contract against each store.
 macro_rules! contract {
     ($($promise:ident)*) => {
         contract!(@store local $($promise)*);
         contract!(@store memory $($promise)*);
+        contract!(@store azure $($promise)*);
     };
     (@store $store:ident $($promise:ident)*) => {
         mod $store {
@@ -360,102 +374,6 @@ async fn poll_at_most<T>(mut polls: usize, future: impl Future<Output = T>) {
         if future.as_mut().poll(context).is_ready() || polls == 0 { Poll::Ready(()) } else { Poll::Pending }
     })
     .await;
-}
-
-mod local_only {
-    //! What only a directory can get wrong.
-
-    use std::fs;
-    use std::os::unix::fs::PermissionsExt;
-    use std::time::{Duration, SystemTime};
-
-    use super::*;
-
-    #[tokio::test]
-    async fn only_the_owner_may_read_what_is_stored() {
-        let place = tempfile::tempdir().unwrap();
-        let root = place.path().join("store");
-        let store = LocalStore::open(&root).unwrap();
-        store.create("a/b/c", "secret".into()).await.unwrap();
-        store.replace("a/d", "secret".into()).await.unwrap();
-        let _lease = store.lease("a/e").await.unwrap();
-        let mut visited = vec![root];
-        while let Some(path) = visited.pop() {
-            let metadata = fs::metadata(&path).unwrap();
-            let allowed = if metadata.is_dir() { 0o700 } else { 0o600 };
-            assert_eq!(metadata.permissions().mode() & 0o777, allowed, "{}", path.display());
-            if metadata.is_dir() {
-                visited.extend(fs::read_dir(path).unwrap().map(|entry| entry.unwrap().path()));
-            }
-        }
-    }
-
-    #[tokio::test]
-    async fn what_a_killed_writer_left_is_never_a_blob_and_goes_when_it_is_old() {
-        let place = tempfile::tempdir().unwrap();
-        let store = LocalStore::open(place.path()).unwrap();
-        let partial = place.path().join(".+partial");
-        fs::create_dir_all(place.path().join("empty/folder")).unwrap();
-        for (name, age) in [("old", 25), ("young", 23)] {
-            let file = fs::File::create(partial.join(name)).unwrap();
-            file.set_modified(SystemTime::now() - Duration::from_secs(age * 60 * 60)).unwrap();
-        }
-        assert_eq!(names(&store, "", None).await, [""; 0]);
-        assert_eq!(folders(&store, "").await, [""; 0]);
-
-        LocalStore::open(place.path()).unwrap();
-        assert!(!partial.join("old").exists());
-        assert!(partial.join("young").exists(), "its writer may still be at work");
-    }
-
-    #[tokio::test]
-    async fn a_listing_of_many_blobs_is_read_in_batches_without_gap_or_repetition() {
-        let place = tempfile::tempdir().unwrap();
-        let store = LocalStore::open(place.path()).unwrap();
-        fs::create_dir(place.path().join("folder")).unwrap();
-        for at in 0..1000 {
-            fs::write(place.path().join(format!("folder/{at:04}")), "x").unwrap();
-        }
-        let expected: Vec<_> = (0..1000).map(|at| format!("folder/{at:04}")).collect();
-        assert_eq!(names(&store, "", None).await, expected);
-    }
-
-    #[tokio::test]
-    async fn files_that_are_not_ours_are_left_out() {
-        let place = tempfile::tempdir().unwrap();
-        let store = LocalStore::open(place.path()).unwrap();
-        fs::create_dir(place.path().join("lost+found")).unwrap();
-        fs::write(place.path().join("lost+found/file"), "x").unwrap();
-        fs::write(place.path().join("a file.txt"), "x").unwrap();
-        std::os::unix::fs::symlink("/etc", place.path().join("link")).unwrap();
-        assert_eq!(names(&store, "", None).await, [""; 0]);
-        assert_eq!(folders(&store, "").await, [""; 0]);
-    }
-
-    #[tokio::test]
-    async fn a_store_that_vanished_is_an_error_and_not_an_empty_store() {
-        let place = tempfile::tempdir().unwrap();
-        let store = LocalStore::open(place.path().join("store")).unwrap();
-        fs::remove_dir_all(place.path().join("store")).unwrap();
-        let error = store.list("", None).try_collect::<Vec<_>>().await.unwrap_err();
-        assert_eq!(error.kind(), ErrorKind::NotFound, "{error:?}");
-    }
-
-    #[tokio::test]
-    async fn a_blob_where_a_folder_is_needed_is_explained() {
-        let place = tempfile::tempdir().unwrap();
-        let store = LocalStore::open(place.path()).unwrap();
-        store.create("a", "x".into()).await.unwrap();
-        store.create("b/c", "x".into()).await.unwrap();
-        for name in ["a/b", "b"] {
-            let error = store.create(name, "x".into()).await.unwrap_err();
-            assert_eq!(error.kind(), ErrorKind::InvalidInput, "{error:?}");
-            let error = store.replace(name, "x".into()).await.unwrap_err();
-            assert_eq!(error.kind(), ErrorKind::InvalidInput, "{error:?}");
-        }
-        let error = LocalStore::open(place.path().join("a")).unwrap_err();
-        assert_eq!(error.kind(), ErrorKind::InvalidInput, "{error:?}");
-    }
 }
 
 mod memory_only {
