@@ -281,7 +281,8 @@ fn whole_number(text: &str, least: usize, most: usize) -> Result<usize> {
 
 fn client_id(text: &str) -> Result<Uuid> {
     text.parse().map_err(|cause| {
-        let message = format!("{text:?} is not a client id; it is a GUID such as 00000000-0000-0000-0000-000000000000.");
+        let message =
+            format!("{text:?} is not a client id; it is a GUID such as 00000000-0000-0000-0000-000000000000.");
         Error::new(ErrorKind::InvalidInput, message).because(cause)
     })
 }

@@ -35,7 +35,7 @@ pub trait Store: std::fmt::Debug + Send + Sync {
     async fn create(&self, name: &str, bytes: Bytes) -> Result<Create>;
 
     /// Writes a blob whether it is there or not. Only for state (operation records): never used for backups, so that
-    /// their container can be locked. Atomic and durable like [`Store::create`].
+    /// their container can be locked. Atomic and durable like [`Store::create`]. `Busy` while it is leased.
     async fn replace(&self, name: &str, bytes: Bytes) -> Result<()>;
 
     /// The whole blob. `NotFound` when there is none. A body that ends early is an error, never a short answer.
@@ -46,15 +46,18 @@ pub trait Store: std::fmt::Debug + Send + Sync {
 
     /// All blobs whose name starts with `prefix`, in the order of their names (byte order), from the first name that
     /// is greater than `after` when that is given. A listing that fails midway ends with an error, never silently.
+    /// What bears a name that [`check_name`] refuses is not ours and is left out.
     fn list(&self, prefix: &str, after: Option<&str>) -> BoxStream<'_, Result<Entry>>;
 
-    /// The distinct first segments below `prefix` (which ends with `/` or is empty), in order: "folders".
+    /// The distinct first segments below `prefix` (which ends with `/` or is empty): "folders". They come in the order
+    /// of the blobs in them, so that `a-b` stands before `a`, as `a-b/` stands before `a/`. A folder without a blob
+    /// does not exist.
     fn folders(&self, prefix: &str) -> BoxStream<'_, Result<String>>;
 
-    /// Deletes a blob. `Ok` when it is not there: deleting twice is deleting.
+    /// Deletes a blob. `Ok` when it is not there: deleting twice is deleting. `Busy` while it is leased.
     async fn delete(&self, name: &str) -> Result<()>;
 
-    /// Takes the lease on `name` (a small blob that is made when missing), or says who is in the way with
+    /// Takes the lease on `name` (an empty blob that is made when missing), or says that somebody is in the way with
     /// [`ErrorKind::Busy`]. Two leases on one name never exist at once. The lease lasts until it is released, or ends
     /// by itself at most [`LEASE`] after its holder died.
     async fn lease(&self, name: &str) -> Result<Box<dyn Lease>>;
@@ -116,4 +119,22 @@ pub fn check_name(name: &str) -> Result<()> {
         ErrorKind::InvalidInput,
         format!("The blob name {name:?} is not one this program writes: use letters, digits, - _ . ~ between slashes."),
     ))
+}
+
+/// Whether a listing of `prefix` from behind `after` holds this name.
+fn is_listed(name: &str, prefix: &str, after: Option<&str>) -> bool {
+    name.starts_with(prefix) && after.is_none_or(|after| name > after) && check_name(name).is_ok()
+}
+
+/// What is said to the one who comes second to a leased blob.
+fn busy(name: &str) -> Error {
+    Error::new(
+        ErrorKind::Busy,
+        format!(
+            "Somebody else holds the lease on {name}. Try again when that run has ended; the lease of a run that died \
+             ends by itself within {} seconds.",
+            LEASE.as_secs()
+        ),
+    )
+    .at(name)
 }

@@ -75,7 +75,7 @@ impl Connections {
         Ok(match location {
             Location::Folder(path) => Arc::new(LocalStore::open(path)?),
             Location::Container(url) => {
-                Arc::new(AzureStore::new(url.clone(), self.credential(role)?, self.transport()?.clone())?)
+                Arc::new(AzureStore::new(url, self.credential(role)?, self.transport()?.clone())?)
             }
         })
     }

@@ -1,0 +1,4 @@
+//! The integration tests: one binary, so that there is one link.
+
+mod azurite;
+mod store;

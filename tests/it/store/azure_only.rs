@@ -1,0 +1,1 @@
+//! What only a service behind a network can get wrong.
