@@ -9,7 +9,7 @@ use std::{
     time::Duration,
 };
 
-use futures::{StreamExt as _, stream};
+use futures::{StreamExt as _, future, stream};
 use tokio::time::Instant;
 use uuid::Uuid;
 
@@ -183,10 +183,8 @@ impl<'a> Run<'a> {
         {
             let found = &mut found;
             let errors = &mut errors;
-            let chosen = stream::select_all(listings).filter_map(|(kind, row)| {
-                let chosen = self.choose(kind, row, found, errors);
-                async move { chosen }
-            });
+            let chosen = stream::select_all(listings)
+                .filter_map(|(kind, row)| future::ready(self.choose(kind, row, found, errors)));
             let mut kept = Box::pin(chosen.map(|listed| self.keep(listed)).buffer_unordered(self.options.concurrency));
             let mut gathered = Vec::new();
             while let Some(one) = kept.next().await {

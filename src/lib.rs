@@ -16,3 +16,6 @@ pub mod operation;
 pub mod restore;
 
 pub mod config;
+pub mod jobs;
+
+pub mod functions;

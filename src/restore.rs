@@ -3,7 +3,7 @@
 //! A plan looks at the target and changes nothing; the dry run prints it. Executing a plan may be repeated: what an
 //! interrupted attempt has restored is recognised by its version and not restored again.
 
-use std::{collections::HashMap, time::Duration};
+use std::{collections::HashMap, str::FromStr, time::Duration};
 
 use futures::{StreamExt as _, TryStreamExt as _, stream};
 use serde::{Deserialize, Serialize};
@@ -50,6 +50,38 @@ pub enum OnDeleted {
     Recover,
     /// Restore nothing at all.
     Fail,
+}
+
+impl FromStr for OnConflict {
+    type Err = Error;
+    fn from_str(word: &str) -> Result<Self> {
+        match word {
+            "skip" => Ok(Self::Skip),
+            "fail" => Ok(Self::Fail),
+            "replace" => Err(Error::new(
+                ErrorKind::InvalidInput,
+                "onConflict replace is not supported yet. Use skip or fail; to replace an item, delete and purge it in \
+                 the target first.",
+            )),
+            _ => Err(Error::new(ErrorKind::InvalidInput, format!("onConflict is {word:?}; it is skip or fail."))),
+        }
+    }
+}
+
+impl FromStr for OnDeleted {
+    type Err = Error;
+    fn from_str(word: &str) -> Result<Self> {
+        match word {
+            "recover" => Ok(Self::Recover),
+            "fail" => Ok(Self::Fail),
+            "purge" => Err(Error::new(
+                ErrorKind::InvalidInput,
+                "onDeleted purge is not supported yet. Use recover or fail; to restore over a deleted item, purge it in \
+                 the target first.",
+            )),
+            _ => Err(Error::new(ErrorKind::InvalidInput, format!("onDeleted is {word:?}; it is recover or fail."))),
+        }
+    }
 }
 
 /// What to restore and how.
@@ -162,8 +194,8 @@ pub async fn plan(manifest: &Manifest, target: &Vault, options: &Options) -> Res
         return Err(Error::invalid("items", message));
     }
     let taken = Taken::look(target).await?;
-    let steps = stream::iter(chosen)
-        .map(|item| step(item, target, &taken, options))
+    let steps = stream::iter(0..chosen.len())
+        .map(|index| step(chosen[index], target, &taken, options))
         .buffered(options.concurrency)
         .try_collect()
         .await?;
@@ -263,8 +295,10 @@ pub async fn execute(
     let mut reports = Vec::with_capacity(plan.steps.len());
     // Certificates first: each brings a key and a secret, whose names nothing else may take before.
     for certificates in [true, false] {
-        let steps = plan.steps.iter().filter(|step| (step.item.kind == Kind::Certificates) == certificates);
-        let mut running = stream::iter(steps).map(|step| run.step(step)).buffer_unordered(options.concurrency);
+        let steps: Vec<&Step> =
+            plan.steps.iter().filter(|step| (step.item.kind == Kind::Certificates) == certificates).collect();
+        let running = stream::iter(0..steps.len()).map(|index| run.step(steps[index]));
+        let mut running = running.buffer_unordered(options.concurrency);
         while let Some(report) = running.next().await {
             reports.push(report);
         }
