@@ -17,5 +17,7 @@ pub mod restore;
 
 pub mod config;
 pub mod jobs;
+pub mod json;
 
+pub mod cli;
 pub mod functions;

@@ -1,7 +1,7 @@
 //! The three functions of the HTTP API.
 
 use futures::{StreamExt as _, TryStreamExt as _, stream};
-use serde_json::{Value, json};
+use serde_json::Value;
 use uuid::Uuid;
 
 use super::{
@@ -12,7 +12,7 @@ use super::{
 use crate::{
     config::connect::{Connections, Role},
     error::{Error, ErrorKind, Result},
-    jobs,
+    jobs, json,
     model::{Timestamp, VaultName},
     repository::{BackupRef, Repository, Selector, operation::Operation},
 };
@@ -73,7 +73,7 @@ async fn start_restore(connections: &Connections, request: &HttpRequest, now: Ti
     let one = |error| vec![error];
     if dry_run {
         let plan = jobs::plan_restore(connections, &wanted).await.map_err(one)?;
-        return Ok(Reply::http(api::answer(200, api::plan(&plan))));
+        return Ok(Reply::http(api::answer(200, json::plan(&plan))));
     }
     let operation_id = api::operation_id(request).map_err(one)?.unwrap_or_else(Uuid::new_v4);
     let repository = connections.repository(Role::Restore).map_err(one)?;
@@ -131,7 +131,7 @@ async fn show_backups(connections: &Connections, request: &HttpRequest) -> Resul
             };
             let start = start.min(manifest.items.len());
             let end = (start + top).min(manifest.items.len());
-            let mut body = api::backup(&manifest.header, &manifest.items[start..end]);
+            let mut body = json::backup(&manifest.header, &manifest.items[start..end]);
             if end < manifest.items.len() {
                 body["nextLink"] = api::next_link(request, &end.to_string(), top).into();
             }
@@ -162,7 +162,7 @@ async fn list_vaults(
         .buffered(READ_AHEAD)
         .try_collect()
         .await?;
-    let mut body = json!({ "value": value });
+    let mut body = serde_json::json!({ "value": value });
     if let Some(last) = last {
         body["nextLink"] = api::next_link(request, last.as_str(), top).into();
     }
@@ -172,11 +172,11 @@ async fn list_vaults(
 async fn newest(repository: &Repository, connections: &Connections, vault: VaultName) -> Result<Value> {
     let backups = repository.backups(&vault).await?;
     let newest = match backups.last() {
-        Some(newest) => Some(api::backup_summary(&repository.header(newest).await?)),
+        Some(newest) => Some(json::backup_summary(&repository.header(newest).await?)),
         None => None,
     };
     let in_scope = connections.config().vaults.contains(&vault);
-    Ok(json!({ "vault": vault, "inScope": in_scope, "backups": backups.len(), "newest": newest }))
+    Ok(serde_json::json!({ "vault": vault, "inScope": in_scope, "backups": backups.len(), "newest": newest }))
 }
 
 /// The backups of a vault, newest first.
@@ -197,11 +197,11 @@ async fn list_backups(
     page.truncate(top);
     let last = page.last().cloned().filter(|_| more);
     let value: Vec<Value> = stream::iter(page)
-        .map(|backup| async move { repository.header(&backup).await.map(|header| api::backup_summary(&header)) })
+        .map(|backup| async move { repository.header(&backup).await.map(|header| json::backup_summary(&header)) })
         .buffered(READ_AHEAD)
         .try_collect()
         .await?;
-    let mut body = json!({ "value": value });
+    let mut body = serde_json::json!({ "value": value });
     if let Some(last) = last {
         body["nextLink"] = api::next_link(request, last.id.as_str(), top).into();
     }
@@ -214,11 +214,11 @@ async fn show_operations(connections: &Connections, request: &HttpRequest) -> Re
         let id: Uuid = id
             .parse()
             .map_err(|_| Error::invalid("id", format!("{id:?} is not the id of an operation, which is a GUID.")))?;
-        return Ok(api::operation(&repository.operation(id).await?));
+        return Ok(json::operation(&repository.operation(id).await?));
     }
     let (top, after) = api::page(request)?;
     let (operations, next) = repository.operations(after.as_deref(), top).await?;
-    let mut body = json!({ "value": operations.iter().map(api::operation_summary).collect::<Vec<_>>() });
+    let mut body = serde_json::json!({ "value": operations.iter().map(json::operation_summary).collect::<Vec<_>>() });
     if let Some(next) = next {
         body["nextLink"] = api::next_link(request, &next, top).into();
     }
