@@ -45,8 +45,7 @@ impl Azurite {
         let failed = |error: &dyn std::fmt::Display| format!("Azurite could not be started: {error}.");
         let place = tempfile::tempdir().map_err(|error| failed(&error))?;
         let path = |name: &str| place.path().join(name);
-        let certified =
-            rcgen::generate_simple_self_signed(["127.0.0.1".to_owned()]).map_err(|error| failed(&error))?;
+        let certified = rcgen::generate_simple_self_signed(["127.0.0.1".to_owned()]).map_err(|error| failed(&error))?;
         let pem = certified.cert.pem();
         for (name, text) in
             [("guard.cjs", GUARD), ("cert.pem", &pem), ("key.pem", &certified.signing_key.serialize_pem())]

@@ -29,12 +29,14 @@ where
     F: Future<Output = azure_core::Result<T>>,
 {
     let deadline = Instant::now() + DEADLINE;
-    for failures in 1.. {
+    let mut failures = 0;
+    loop {
         let error = match timeout_at(deadline.min(Instant::now() + ATTEMPT), call()).await {
             Ok(Ok(done)) => return Ok(done),
             Ok(Err(error)) => error,
             Err(_) => azure_core::Error::with_message(Cause::Io, "The server did not answer in time."),
         };
+        failures += 1;
         let pause = pause(failures, Answer::of(&error).and_then(|answer| answer.retry_after));
         if !is_transient(&error) || failures >= TRIES || Instant::now() + pause >= deadline {
             return Err(error);
@@ -42,7 +44,6 @@ where
         tracing::debug!(failures, ?pause, "a storage call failed and is tried again");
         sleep(pause).await;
     }
-    unreachable!("the number of failures has a limit")
 }
 
 /// Full jitter: clients that failed together do not come back together.
