@@ -376,3 +376,23 @@ fn refusal(doing: &str, target: &str, error: io::Error) -> Error {
     };
     Error::new(kind, format!("Could not {doing} {target}. {advice}")).because(error)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_the_system_refuses_is_explained() {
+        for (cause, kind, said) in [
+            (Cause::StorageFull, ErrorKind::Refused, "disk is full"),
+            (Cause::PermissionDenied, ErrorKind::Forbidden, "owner and mode"),
+            (Cause::NotFound, ErrorKind::NotFound, "does not exist"),
+            (Cause::Other, ErrorKind::Unavailable, "Check the disk"),
+        ] {
+            let error = refusal("write", "the blob a in /backups", cause.into());
+            assert_eq!(error.kind(), kind);
+            assert!(error.message().starts_with("Could not write the blob a in /backups. "), "{error}");
+            assert!(error.message().contains(said), "{error}");
+        }
+    }
+}

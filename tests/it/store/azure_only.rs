@@ -384,6 +384,17 @@ async fn a_lease_is_lost_when_it_could_not_be_renewed_for_as_long_as_it_lasts() 
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_renewal_that_comes_too_late_does_not_bring_a_lease_back() {
+    let taken = Instant::now();
+    let network = lease_network(move |_| {
+        Some(if taken.elapsed() < LEASE { broken(Cause::Connection) } else { reply(200, &[], "") })
+    });
+    let lease = network.store().lease("lease").await.unwrap();
+    tokio::time::sleep(LEASE * 10).await;
+    assert!(!lease.is_held());
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_lease_that_somebody_broke_is_lost_at_once() {
     let network = lease_network(|before| {
         Some(if before == 0 { refuse(409, "LeaseIdMismatchWithLeaseOperation") } else { reply(200, &[], "") })
