@@ -264,8 +264,9 @@ impl Directory {
 
     /// Makes a folder and those above it, and sees to it that they outlive a crash.
     fn make_folder(&self, path: &Path) -> io::Result<()> {
-        let there = path.is_dir();
-        if there && (!path.starts_with(&self.root) || self.settled().contains(path)) {
+        // What stands above the root is not ours, and we may not be allowed to open it.
+        let ours = path != self.root && path.starts_with(&self.root);
+        if path.is_dir() && (!ours || self.settled().contains(path)) {
             return Ok(());
         }
         self.make_folder(folder_of(path))?;
