@@ -102,7 +102,7 @@ pub struct Entry {
 /// message, which the host shows again after 30 seconds, from waiting long.
 pub const LEASE: Duration = Duration::from_secs(30);
 
-/// How long one call may take in all, retries included, before it fails.
+/// How long one call may take in all, retries included, before it fails. Each page of a listing counts as a call.
 pub const DEADLINE: Duration = Duration::from_secs(120);
 
 /// Refuses a name that a store could take for another one.

@@ -225,6 +225,17 @@ async fn a_call_ends_within_its_deadline_whatever_the_service_does() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn taking_a_lease_ends_within_the_deadline_too_although_it_takes_several_requests() {
+    let network = Network::scripted(|_, request| {
+        let acquires = request.headers().get_optional_str(&"x-ms-lease-action".into()).is_some();
+        acquires.then(|| refuse(404, "BlobNotFound"))
+    });
+    let (store, asked) = (network.store(), Instant::now());
+    assert_eq!(store.lease("lease").await.map(drop).unwrap_err().kind(), ErrorKind::Unavailable);
+    assert!(asked.elapsed() <= DEADLINE, "{:?}", asked.elapsed());
+}
+
+#[tokio::test(start_paused = true)]
 async fn the_service_is_given_the_time_it_asks_for() {
     let network = Network::scripted(|before, _| {
         Some(if before == 0 { reply(503, &[("retry-after", "7")], "") } else { reply(202, &[], "") })
