@@ -3,8 +3,9 @@
 //! A [`Store`] is one container. There are three: Azure Blob Storage ([`azure`]), a local directory ([`local`]) and
 //! memory for tests ([`memory`]). One contract suite runs against all of them.
 //!
-//! Names are relative paths of segments joined by `/`. A segment holds `0-9 A-Z a-z - _ . ~` only and is neither `.`
-//! nor `..`: on the service, dot segments are aliases of another name and would overwrite it silently.
+//! Names are relative paths of segments joined by `/`. A segment holds `0-9 A-Z a-z - _ . ~` only and does not end with
+//! a dot: on the service, dot segments are aliases of another name and would overwrite it silently, and final dots get
+//! lost (Azure, Naming and Referencing Containers, Blobs, and Metadata).
 
 pub mod azure;
 pub mod local;
@@ -101,15 +102,14 @@ pub struct Entry {
 /// message, which the host shows again after 30 seconds, from waiting long.
 pub const LEASE: Duration = Duration::from_secs(30);
 
-/// How long one call may take in all, retries included, before it fails.
+/// How long one call may take in all, retries included, before it fails. Each page of a listing counts as a call.
 pub const DEADLINE: Duration = Duration::from_secs(120);
 
 /// Refuses a name that a store could take for another one.
 pub fn check_name(name: &str) -> Result<()> {
     let sound = |segment: &str| {
         !segment.is_empty()
-            && segment != "."
-            && segment != ".."
+            && !segment.ends_with('.')
             && segment.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_.~".contains(&byte))
     };
     if name.len() <= 1024 && name.split('/').all(sound) {
@@ -117,7 +117,10 @@ pub fn check_name(name: &str) -> Result<()> {
     }
     Err(Error::new(
         ErrorKind::InvalidInput,
-        format!("The blob name {name:?} is not one this program writes: use letters, digits, - _ . ~ between slashes."),
+        format!(
+            "The blob name {name:?} is not one this program writes: use letters, digits, - _ . ~ between slashes, and no \
+             dot at the end."
+        ),
     ))
 }
 

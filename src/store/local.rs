@@ -264,8 +264,9 @@ impl Directory {
 
     /// Makes a folder and those above it, and sees to it that they outlive a crash.
     fn make_folder(&self, path: &Path) -> io::Result<()> {
-        let there = path.is_dir();
-        if there && (!path.starts_with(&self.root) || self.settled().contains(path)) {
+        // What stands above the root is not ours, and we may not be allowed to open it.
+        let ours = path != self.root && path.starts_with(&self.root);
+        if path.is_dir() && (!ours || self.settled().contains(path)) {
             return Ok(());
         }
         self.make_folder(folder_of(path))?;
@@ -375,4 +376,24 @@ fn refusal(doing: &str, target: &str, error: io::Error) -> Error {
         _ => (ErrorKind::Unavailable, "Check the disk, then run this again."),
     };
     Error::new(kind, format!("Could not {doing} {target}. {advice}")).because(error)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_the_system_refuses_is_explained() {
+        for (cause, kind, said) in [
+            (Cause::StorageFull, ErrorKind::Refused, "disk is full"),
+            (Cause::PermissionDenied, ErrorKind::Forbidden, "owner and mode"),
+            (Cause::NotFound, ErrorKind::NotFound, "does not exist"),
+            (Cause::Other, ErrorKind::Unavailable, "Check the disk"),
+        ] {
+            let error = refusal("write", "the blob a in /backups", cause.into());
+            assert_eq!(error.kind(), kind);
+            assert!(error.message().starts_with("Could not write the blob a in /backups. "), "{error}");
+            assert!(error.message().contains(said), "{error}");
+        }
+    }
 }

@@ -17,7 +17,7 @@ use futures::{StreamExt, TryStreamExt};
 use serde::Deserialize;
 
 use super::refusal::{Deed, explain};
-use super::{AzureStore, Cause, with_retries};
+use super::{AzureStore, Cause, deadline, with_retries};
 use crate::error::Result;
 use crate::store::{Entry, check_name, is_listed};
 
@@ -68,7 +68,7 @@ impl AzureStore {
             let prefix = prefix.clone();
             async move {
                 let Some(marker) = marker else { return Ok(None) };
-                let page = with_retries(|| self.page(&prefix, by_folder, marker.clone())).await;
+                let page = with_retries(deadline(), || self.page(&prefix, by_folder, marker.clone())).await;
                 let page = page.map_err(|error| explain(error, Deed::List, &prefix, &self.described))?;
                 let next = page.next_marker.filter(|marker| !marker.is_empty()).map(Some);
                 Ok(Some((stream::iter(page.blobs.rows.into_iter().map(Ok)), next)))

@@ -57,10 +57,13 @@ pub(super) struct Answer {
 }
 
 impl Answer {
-    /// `None` when there was no answer. Reads the raw response: the SDK's own reading of it expects JSON.
+    /// `None` when the service did not answer. Reads the raw response: the SDK's own reading of it expects JSON.
     pub(super) fn of(error: &azure_core::Error) -> Option<Self> {
-        let Cause::HttpResponse { status, raw_response, .. } = error.kind() else {
-            return error.downcast_ref::<azure_core::Error>().and_then(Self::of);
+        let (status, raw_response) = match error.kind() {
+            Cause::HttpResponse { status, raw_response, .. } => (status, raw_response),
+            // What a token endpoint answered says nothing about the blob.
+            Cause::Credential => return None,
+            _ => return error.downcast_ref::<azure_core::Error>().and_then(Self::of),
         };
         let header = |name| raw_response.as_ref()?.headers().get_optional_string(&name);
         let in_body = || xml::from_xml::<_, ErrorBody>(raw_response.as_ref()?.body()).ok()?.code;
@@ -86,8 +89,7 @@ impl Answer {
     }
 
     pub(super) fn says_there_is_no_blob(&self) -> bool {
-        // An answer to HEAD has no body, and a proxy may drop the header.
-        self.status == 404 && matches!(self.code.as_str(), "BlobNotFound" | "")
+        self.status == 404 && self.code == "BlobNotFound"
     }
 }
 
@@ -99,10 +101,9 @@ struct ErrorBody {
 
 /// Whether the same call may well succeed in a moment.
 pub(super) fn is_transient(error: &azure_core::Error) -> bool {
-    match (Answer::of(error), error.kind()) {
-        (_, Cause::Credential) => false,
-        (Some(answer), _) => matches!(answer.status, 408 | 429 | 500 | 502 | 503 | 504),
-        (None, kind) => matches!(kind, Cause::Io | Cause::Connection),
+    match Answer::of(error) {
+        Some(answer) => matches!(answer.status, 408 | 429 | 500 | 502 | 503 | 504),
+        None => matches!(error.kind(), Cause::Io | Cause::Connection),
     }
 }
 
@@ -113,12 +114,9 @@ pub(super) fn explain(error: azure_core::Error, deed: Deed, name: &str, containe
         Deed::List => format!("the blobs {name}* in {container}"),
         _ => format!("the blob {name} in {container}"),
     };
-    let answer = match Answer::of(&error) {
-        Some(answer) if !matches!(error.kind(), Cause::Credential) => answer,
-        _ => {
-            let (kind, advice) = unanswered(error.kind());
-            return Error::new(kind, format!("Could not {verb} {target}. {advice}")).at(name).because(error);
-        }
+    let Some(answer) = Answer::of(&error) else {
+        let (kind, advice) = unanswered(error.kind());
+        return Error::new(kind, format!("Could not {verb} {target}. {advice}")).at(name).because(error);
     };
     let (kind, advice) = match (answer.status, answer.code.as_str()) {
         (_, "LeaseAlreadyPresent" | "LeaseIdMissing" | "LeaseIsBreakingAndCannotBeAcquired") => return busy(name),

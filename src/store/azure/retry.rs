@@ -23,18 +23,24 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(20);
 /// As far as a `Retry-After` is believed. More would use up the deadline in one sleep.
 const LONGEST_RETRY_AFTER: Duration = Duration::from_secs(30);
 
+/// When a call of the store that begins now has to end, however many requests it takes.
+pub(super) fn deadline() -> Instant {
+    Instant::now() + DEADLINE
+}
+
 /// Calls until it succeeds, fails for good, or the time is up; then the last failure is the answer.
-pub(super) async fn with_retries<T, F>(mut call: impl FnMut() -> F) -> azure_core::Result<T>
+pub(super) async fn with_retries<T, F>(deadline: Instant, mut call: impl FnMut() -> F) -> azure_core::Result<T>
 where
     F: Future<Output = azure_core::Result<T>>,
 {
-    let deadline = Instant::now() + DEADLINE;
-    for failures in 1.. {
+    let mut failures = 0;
+    loop {
         let error = match timeout_at(deadline.min(Instant::now() + ATTEMPT), call()).await {
             Ok(Ok(done)) => return Ok(done),
             Ok(Err(error)) => error,
             Err(_) => azure_core::Error::with_message(Cause::Io, "The server did not answer in time."),
         };
+        failures += 1;
         let pause = pause(failures, Answer::of(&error).and_then(|answer| answer.retry_after));
         if !is_transient(&error) || failures >= TRIES || Instant::now() + pause >= deadline {
             return Err(error);
@@ -42,7 +48,6 @@ where
         tracing::debug!(failures, ?pause, "a storage call failed and is tried again");
         sleep(pause).await;
     }
-    unreachable!("the number of failures has a limit")
 }
 
 /// Full jitter: clients that failed together do not come back together.

@@ -1,7 +1,10 @@
 //! What only a directory can get wrong.
 
+use std::env;
 use std::fs;
+use std::io::{BufRead, BufReader, Write};
 use std::os::unix::fs::PermissionsExt;
+use std::process::{Command, Stdio};
 use std::time::{Duration, SystemTime};
 
 use super::*;
@@ -90,4 +93,51 @@ async fn a_blob_where_a_folder_is_needed_is_explained() {
     }
     let error = LocalStore::open(place.path().join("a")).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::InvalidInput, "{error:?}");
+}
+
+/// Names the directory that the second process of the test below works in.
+const WORKPLACE: &str = "STORE_OF_A_PROCESS_TO_BE_KILLED";
+
+/// The test runs itself again as a second process, which holds a lease and writes blobs until it is killed.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_killed_process_gives_its_lease_back_and_leaves_no_partial_blob() {
+    if let Some(workplace) = env::var_os(WORKPLACE) {
+        return write_until_killed(&LocalStore::open(workplace).unwrap()).await;
+    }
+    let place = tempfile::tempdir().unwrap();
+    let store = LocalStore::open(place.path()).unwrap();
+    let test = "store::local_only::a_killed_process_gives_its_lease_back_and_leaves_no_partial_blob";
+    for kill_after in [1, 2, 4, 8] {
+        let mut process = Command::new(env::current_exe().unwrap())
+            .args(["--exact", test, "--nocapture"])
+            .env(WORKPLACE, place.path())
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut lines = BufReader::new(process.stdout.take().unwrap()).lines().map_while(Result::ok);
+        let written = lines.by_ref().filter(|line| line.starts_with("wrote ")).take(kill_after).count();
+        let refused = store.lease("lease").await.map(drop);
+        process.kill().unwrap();
+        process.wait().unwrap();
+
+        assert_eq!(written, kill_after, "the process ended by itself");
+        assert_eq!(refused.unwrap_err().kind(), ErrorKind::Busy);
+        store.lease("lease").await.unwrap().release().await;
+        let blobs: Vec<Entry> = store.list("blobs/", None).try_collect().await.unwrap();
+        assert!(blobs.len() >= kill_after);
+        for blob in blobs {
+            assert_eq!(blob.size, 1024 * 1024, "{blob:?}");
+            store.delete(&blob.name).await.unwrap();
+        }
+    }
+}
+
+async fn write_until_killed(store: &LocalStore) {
+    let _lease = store.lease("lease").await.unwrap();
+    let mut output = std::io::stdout();
+    for at in 0..10_000 {
+        store.create(&format!("blobs/{at}"), vec![1; 1024 * 1024].into()).await.unwrap();
+        // The line starts anew: the test harness leaves its own unfinished.
+        writeln!(output, "\nwrote {at}").unwrap();
+    }
 }
