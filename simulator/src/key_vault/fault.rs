@@ -1,0 +1,116 @@
+//! Faults by rule.
+
+use http::StatusCode;
+
+use super::{model::Operation, refusal::Refusal};
+use crate::mishap::Mishap;
+
+/// Which requests fail, and how. Only requests with a good token are looked at: a fault never hits the challenge.
+#[derive(Clone, Debug)]
+pub struct Fault {
+    vault: Option<String>,
+    operation: Option<Operation>,
+    name: Option<String>,
+    skip: u64,
+    times: u64,
+    effect: Effect,
+}
+
+/// What a fault does.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Effect {
+    /// This answer, and nothing is done.
+    Answer {
+        /// HTTP status.
+        status: u16,
+        /// `error.code` of the body.
+        code: String,
+        /// Seconds for a `Retry-After` header.
+        retry_after: Option<u32>,
+    },
+    /// The mishap, and nothing is done. (A delay comes first and then everything is done.)
+    Before(Mishap),
+    /// Everything is done, then the mishap.
+    After(Mishap),
+}
+
+impl Fault {
+    /// This effect, on every request until told otherwise.
+    pub fn new(effect: Effect) -> Self {
+        Self { vault: None, operation: None, name: None, skip: 0, times: u64::MAX, effect }
+    }
+
+    /// A bare answer with this status and code.
+    pub fn answer(status: u16, code: &str) -> Self {
+        Self::new(Effect::Answer { status, code: code.to_owned(), retry_after: None })
+    }
+
+    /// Only in this vault.
+    pub fn in_vault(mut self, vault: &str) -> Self {
+        self.vault = Some(vault.to_owned());
+        self
+    }
+
+    /// Only on this operation.
+    pub fn on(mut self, operation: Operation) -> Self {
+        self.operation = Some(operation);
+        self
+    }
+
+    /// Only on items whose name matches; `*` stands for any text. Restores match by the name in the backup.
+    pub fn named(mut self, pattern: &str) -> Self {
+        self.name = Some(pattern.to_ascii_lowercase());
+        self
+    }
+
+    /// Lets the first so many matching requests pass.
+    pub fn skip(mut self, skip: u64) -> Self {
+        self.skip = skip;
+        self
+    }
+
+    /// Ends after so many effects.
+    pub fn times(mut self, times: u64) -> Self {
+        self.times = times;
+        self
+    }
+
+    /// Whether the fault hits this request; counts it.
+    pub(super) fn hits(&mut self, vault: &str, operation: Operation, name: &str) -> bool {
+        let matches = self.times > 0
+            && self.vault.as_ref().is_none_or(|it| it.eq_ignore_ascii_case(vault))
+            && self.operation.is_none_or(|it| it == operation)
+            && self.name.as_ref().is_none_or(|it| glob(it, &name.to_ascii_lowercase()));
+        if matches && self.skip > 0 {
+            self.skip -= 1;
+            return false;
+        }
+        if matches && self.times != u64::MAX {
+            self.times -= 1;
+        }
+        matches
+    }
+
+    pub(super) fn effect(&self) -> Effect {
+        self.effect.clone()
+    }
+}
+
+impl Effect {
+    pub(super) fn refusal(status: u16, code: &str, retry_after: Option<u32>) -> Refusal {
+        let status = StatusCode::from_u16(status).expect("a fault's status is a status of HTTP");
+        Refusal { retry_after, ..Refusal::new(status, code, "A fault was asked for here.") }
+    }
+}
+
+/// `*` stands for any text, also for none.
+fn glob(pattern: &str, text: &str) -> bool {
+    let mut parts = pattern.split('*');
+    let Some(mut rest) = text.strip_prefix(parts.next().unwrap_or_default()) else { return false };
+    let Some(last) = parts.next_back() else { return rest.is_empty() };
+    for part in parts {
+        let Some(at) = rest.find(part) else { return false };
+        rest = &rest[at + part.len()..];
+    }
+    rest.ends_with(last)
+}

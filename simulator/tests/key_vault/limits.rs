@@ -1,0 +1,79 @@
+//! Throttling.
+
+use std::time::Duration;
+
+use serde_json::json;
+use simulator::key_vault::{Throttling, VaultOptions};
+
+use crate::bench::Bench;
+
+/// A hundredth of the documented limits: 40 requests, 3 creations in ten seconds.
+const HUNDREDTH: Throttling = Throttling { scale: 0.01, retry_after: None };
+
+#[tokio::test(start_paused = true)]
+async fn vault_answers_429_beyond_its_limit_until_the_next_window() {
+    let bench = Bench::new();
+    bench.vaults.set_secret("contoso", "apple", "red");
+    bench.vaults.set_throttling("contoso", Some(HUNDREDTH));
+    for _ in 0..40 {
+        assert_eq!(bench.ask("POST", "contoso/secrets/apple/backup", None).await.status, 200);
+    }
+    let refused = bench.ask("POST", "contoso/secrets/apple/backup", None).await;
+    assert_eq!((refused.status.as_u16(), refused.code()), (429, "Throttled"));
+    assert!(refused.message().ends_with("Reason: VaultRequestTypeLimitReached"));
+    assert_eq!(refused.headers.get("retry-after"), None);
+    let set = bench.ask("PUT", "contoso/secrets/apple", Some(json!({"value": "green"}))).await;
+    assert_eq!(set.status, 200, "setting has a limit of its own");
+    tokio::time::advance(Duration::from_secs(10)).await;
+    assert_eq!(bench.ask("POST", "contoso/secrets/apple/backup", None).await.status, 200);
+}
+
+#[tokio::test(start_paused = true)]
+async fn restores_share_the_small_limit_with_sets() {
+    let bench = Bench::new();
+    bench.vaults.set_throttling("contoso", Some(Throttling { retry_after: Some(7), ..HUNDREDTH }));
+    for _ in 0..3 {
+        bench.ask("PUT", "contoso/secrets/apple", Some(json!({"value": "red"}))).await;
+    }
+    let backup = bench.ask("POST", "contoso/secrets/apple/backup", None).await.body;
+    let refused = bench.ask("POST", "contoso/secrets/restore", Some(backup)).await;
+    assert_eq!((refused.status.as_u16(), &refused.headers["retry-after"]), (429, &"7".parse().expect("ASCII")));
+}
+
+#[tokio::test(start_paused = true)]
+async fn big_keys_and_hsms_weigh_more() {
+    let bench = Bench::new();
+    for (name, body, per_window) in [
+        ("small", json!({"kty": "RSA"}), 40),
+        ("medium", json!({"kty": "RSA", "key_size": 3072}), 10),
+        ("large", json!({"kty": "RSA", "key_size": 4096}), 5),
+        ("hsm", json!({"kty": "RSA-HSM"}), 20),
+        ("curve", json!({"kty": "EC-HSM"}), 20),
+    ] {
+        bench.vaults.set_throttling("contoso", None);
+        assert_eq!(bench.ask("POST", &format!("contoso/keys/{name}/create"), Some(body)).await.status, 200);
+        bench.vaults.set_throttling("contoso", Some(HUNDREDTH));
+        tokio::time::advance(Duration::from_secs(10)).await;
+        let mut answered = 0;
+        while bench.ask("GET", &format!("contoso/keys/{name}"), None).await.status == 200 {
+            answered += 1;
+        }
+        assert_eq!(answered, per_window, "{name}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn vaults_of_a_subscription_share_five_times_the_limit() {
+    let bench = Bench::new();
+    let mut answered = 0;
+    for number in 0..8 {
+        let name = format!("vault-{number}");
+        bench.add(VaultOptions { name: name.clone(), ..Default::default() });
+        bench.vaults.set_throttling(&name, Some(HUNDREDTH));
+        while bench.ask("GET", &format!("{name}/secrets"), None).await.status == 200 {
+            answered += 1;
+        }
+    }
+    // Five times forty: what five vaults may, whichever vaults ask.
+    assert_eq!(answered, 200);
+}
