@@ -3,7 +3,8 @@
 //! The orders are a JSON object found in the queue message, in the body of the HTTP request, or, for timers, in the
 //! setting `ORDERS`: `status`, `type` and `body` (a text, sent as it is) of the response; `stdout` and `stderr` to
 //! print; `exit` with that code; `hang` without an answer; `wait` until a file of that name exists. Every request
-//! is printed to stdout as one JSON object with `path`, `headers` and `body` after the word `SEEN`.
+//! is printed to stdout as one JSON object with `path`, `headers` and `body` after the word `SEEN`, and at the start
+//! the process number, arguments and the environment of the Functions host after the word `STARTED`.
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "what a handler prints is what the host logs")]
 
 use bytes::Bytes;
@@ -11,7 +12,7 @@ use http_body_util::{BodyExt as _, Full};
 use hyper::{Method, Request, Response, body::Incoming, server::conn::http1, service::service_fn};
 use hyper_util::rt::TokioIo;
 use serde_json::{Value, json};
-use std::{convert::Infallible, error::Error, time::Duration};
+use std::{collections::BTreeMap, convert::Infallible, error::Error, time::Duration};
 use tokio::net::TcpListener;
 
 /// What a good function answers when it has nothing to say.
@@ -24,7 +25,14 @@ async fn main() -> Result<(), Box<dyn Error>> {
     }
     let port: u16 = std::env::var("FUNCTIONS_CUSTOMHANDLER_PORT")?.parse()?;
     let listener = TcpListener::bind(("127.0.0.1", port)).await?;
-    println!("listening with arguments {:?}", std::env::args().skip(1).collect::<Vec<_>>());
+    let environment: BTreeMap<_, _> =
+        std::env::vars().filter(|(name, _)| name.starts_with("FUNCTIONS_") || name == "ORDERS").collect();
+    let arguments: Vec<_> = std::env::args().skip(1).collect();
+    let directory = std::env::current_dir()?;
+    println!(
+        "STARTED {}",
+        json!({"process": std::process::id(), "arguments": arguments, "environment": environment, "directory": directory})
+    );
     loop {
         let (stream, _) = listener.accept().await?;
         let service = service_fn(|request| async { Ok::<_, Infallible>(handle(request).await) });

@@ -266,6 +266,8 @@ impl Supervisor {
                     None => return End::By(Order::Stop),
                     Some((Order::Kill, done)) => {
                         let _ = child.start_kill();
+                        // A probe that got through just before says nothing any more.
+                        starting = false;
                         self.waiting.push(done);
                     }
                     Some((Order::Replace(other), done)) if other != generation => drop(done),

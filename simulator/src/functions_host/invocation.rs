@@ -5,7 +5,7 @@ use super::{
     answer::{Answer, Effects, Reply},
     error::chain,
     function_json::Function,
-    handler::Connection,
+    handler::{Connection, State},
     logs::Level,
     payload::{Payload, RetryContext},
     settings::show_time_span,
@@ -18,6 +18,9 @@ use uuid::Uuid;
 
 /// The version the stand-in claims to be, of the line its behaviour was read from.
 const HOST_VERSION: &str = "4.1036.0";
+
+/// How long the end of a process may take to be noticed after its connections broke.
+const NOTICE_OF_DEATH: Duration = Duration::from_millis(250);
 
 /// What became of one invocation.
 #[derive(Clone, Debug)]
@@ -107,7 +110,6 @@ async fn attempt(core: &Core, call: Call<'_>, id: Uuid) -> Result<Option<Reply>>
 
 async fn exchange(core: &Core, call: Call<'_>, id: Uuid, connection: &Connection) -> Result<Effects> {
     let Function { name, .. } = call.function;
-    let lost = |e: reqwest::Error| Error::new(format!("the request to the handler failed: {}", chain(&e)));
     let body = call.payload.body(name, OffsetDateTime::now_utc(), call.retry);
     // A stream has no known length, so it goes out chunked and without Content-Length, as the real host sends it.
     let body = reqwest::Body::wrap_stream(stream::iter([Ok::<_, std::convert::Infallible>(body)]));
@@ -122,11 +124,17 @@ async fn exchange(core: &Core, call: Call<'_>, id: Uuid, connection: &Connection
         .header("traceparent", format!("00-{}-{}-00", trace.0, &trace.1[..16]))
         .body(body)
         .send()
-        .await
-        .map_err(lost)?;
+        .await;
+    let response = match response {
+        Ok(response) => response,
+        Err(e) => return Err(lost(core, connection, &e).await),
+    };
     let status = response.status().as_u16();
     let content_type = response.headers().get("content-type").and_then(|v| v.to_str().ok()).map(str::to_owned);
-    let body = response.bytes().await.map_err(lost)?;
+    let body = match response.bytes().await {
+        Ok(body) => body,
+        Err(e) => return Err(lost(core, connection, &e).await),
+    };
     let Some(answer) = Answer::read(status, content_type.as_deref(), &body)? else {
         // The trap: the real host sets no result for an empty body, so only functionTimeout ends the invocation.
         return std::future::pending().await;
@@ -135,4 +143,13 @@ async fn exchange(core: &Core, call: Call<'_>, id: Uuid, connection: &Connection
         core.log.add(Level::Information, format!("Function.{name}.User"), line.clone());
     }
     answer.effects(call.function)
+}
+
+/// A broken connection mostly means that the process died. Its end is noticed a moment later, and until then a message
+/// that is visible again at once would be delivered to a corpse, so this waits for the notice for a short while.
+async fn lost(core: &Core, connection: &Connection, error: &reqwest::Error) -> Error {
+    let mut state = core.handler.state();
+    let same = |state: &State| matches!(state, State::Ready(now) if now.generation == connection.generation);
+    let _ = timeout(NOTICE_OF_DEATH, state.wait_for(|state| !same(state))).await;
+    Error::new(format!("the request to the handler failed: {}", chain(error)))
 }
