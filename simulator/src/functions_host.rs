@@ -89,7 +89,7 @@ impl Host {
             description: host_json.handler,
             app_root,
             settings: options.settings,
-            initialization_timeout: options.timings.initialization_timeout,
+            initialization_timeout: options.timings.initialization_timeout.unwrap_or(host_json.initialization_timeout),
             port: free_port()?,
         };
         let (handler, supervision) = Handler::start(plan, log.clone());
@@ -261,7 +261,7 @@ impl Host {
     /// Waits until all trigger queues are empty, hidden messages included, and nothing runs or waits for a retry.
     ///
     /// # Errors
-    /// When `limit` passes first, or a queue cannot be reached.
+    /// When `limit` passes first, a queue cannot be reached, or the host stopped while messages wait.
     pub async fn wait_idle(&self, limit: Duration) -> Result<()> {
         timeout(limit, self.core.idle()).await.unwrap_or_else(|_| {
             let running = self.core.activity.borrow().running;
@@ -350,6 +350,10 @@ impl Core {
                 if (after.running, after.started) == (0, before.started) {
                     return Ok(());
                 }
+            } else if before.running == 0
+                && let State::Stopped(why) = &*self.handler.state().borrow()
+            {
+                return Err(Error::new(format!("messages wait, but the host has stopped: {why}")));
             }
             // Storage queues say nothing of their own accord, so look again soon in any case.
             let _ = timeout(Duration::from_millis(20), activity.changed()).await;
@@ -384,8 +388,10 @@ fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// A port that was free a moment ago, which is all the real host knows too.
+/// A port for the handler that is free at this moment. It lies below the range from which the system takes ports for
+/// outgoing connections, because one of those could take it while the handler is being restarted.
 fn free_port() -> Result<u16> {
-    let bound = std::net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).and_then(|listener| listener.local_addr());
-    bound.map(|address| address.port()).map_err(|e| Error::new(format!("no free port on 127.0.0.1: {e}")))
+    let candidates = (0..100).map(|_| rand::random_range(20_000..32_000));
+    let free = |port: &u16| std::net::TcpListener::bind((Ipv4Addr::LOCALHOST, *port)).is_ok();
+    candidates.into_iter().find(free).ok_or_else(|| Error::new("found no free port from 20000 to 32000 on 127.0.0.1"))
 }

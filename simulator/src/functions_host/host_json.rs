@@ -10,6 +10,8 @@ pub(super) struct HostJson {
     /// How long one invocation may run; `None` means without end (`"-1"`).
     pub(super) function_timeout: Option<Duration>,
     pub(super) handler: HandlerDescription,
+    /// How long the handler may take until it listens.
+    pub(super) initialization_timeout: Duration,
     pub(super) queues: QueueOptions,
     /// Stands before every HTTP route, without slashes at its ends; may be empty.
     pub(super) route_prefix: String,
@@ -38,6 +40,9 @@ pub(super) struct QueueOptions {
 
 /// Default `functionTimeout` on Flex Consumption, Premium and Dedicated plans (learn: functions-scale).
 const DEFAULT_FUNCTION_TIMEOUT: Duration = Duration::from_secs(30 * 60);
+
+/// Default `customHandler.initializationTimeout` in the source (`HttpWorkerOptions`); the documentation says 60 s.
+const DEFAULT_INITIALIZATION_TIMEOUT: Duration = Duration::from_secs(30);
 
 impl HostJson {
     /// Reads `host.json` of `app_root`.
@@ -68,8 +73,11 @@ impl HostJson {
             Some("-1") => None,
             Some(text) => Some(span("functionTimeout", text)?),
         };
+        let initialization_timeout = raw.custom_handler.initialization_timeout.as_deref();
         Ok(Self {
             function_timeout,
+            initialization_timeout: initialization_timeout
+                .map_or(Ok(DEFAULT_INITIALIZATION_TIMEOUT), |text| span("customHandler.initializationTimeout", text))?,
             handler: raw.custom_handler.description.resolve(app_root, settings)?,
             queues: raw.extensions.queues.resolve()?,
             route_prefix: raw
@@ -104,6 +112,7 @@ struct Raw {
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 struct RawHandler {
     description: RawDescription,
+    initialization_timeout: Option<String>,
     #[serde(default)]
     enable_forwarding_http_request: bool,
     #[serde(default)]
@@ -237,6 +246,7 @@ mod tests {
         assert_eq!(host.route_prefix, "api");
         assert_eq!(host.handler.executable, Path::new("bin/run"));
         assert!(host.handler.stderr_is_error);
+        assert_eq!(host.initialization_timeout, Duration::from_secs(30));
     }
 
     #[test]

@@ -59,8 +59,8 @@ pub struct Timings {
     pub queue_lease: Duration,
     /// After this time the front answers 502 while the function goes on. Azure's load balancer takes 230 s.
     pub http_limit: Duration,
-    /// How long the handler may take until it listens (`HttpWorkerOptions`: 30 s).
-    pub initialization_timeout: Duration,
+    /// Instead of `customHandler.initializationTimeout` in `host.json`.
+    pub initialization_timeout: Option<Duration>,
 }
 
 impl Default for Timings {
@@ -71,7 +71,7 @@ impl Default for Timings {
             timer_retry_delay: None,
             queue_lease: Duration::from_secs(600),
             http_limit: Duration::from_secs(230),
-            initialization_timeout: Duration::from_secs(30),
+            initialization_timeout: None,
         }
     }
 }

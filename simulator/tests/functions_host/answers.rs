@@ -36,26 +36,24 @@ async fn outputs_that_no_binding_names_are_ignored() {
 
 #[tokio::test]
 async fn an_empty_answer_hangs_until_the_function_timeout_kills_the_handler_and_all_that_runs_in_it() {
-    for body in ["", "null"] {
-        let app = App::new();
-        let mut options = app.options();
-        options.timings.function_timeout = Some(Duration::from_millis(600));
-        options.timings.visibility_timeout = Some(Duration::from_secs(3600));
-        let host = Host::start(options).await.unwrap();
-        host.enqueue("jobs", &json!({"body": body}).to_string()).await.unwrap();
-        let web = host.url().join("api/things/keys?code=local-functions-key").unwrap();
-        // The other one is in flight when the first one has used up its time.
-        started(&host, 0).await;
-        host.wait_for_log(LIMIT, |line| line.message.starts_with("SEEN")).await.unwrap();
-        let other = reqwest::Client::new().post(web).body(r#"{"hang":true}"#).send().await.unwrap();
-        assert_eq!(other.status(), 500);
-        let all = host.wait_for_invocations(LIMIT, 2).await.unwrap();
-        let error = |function: &str| all.iter().find(|i| i.function == function).unwrap().error.clone().unwrap();
-        assert!(error("Job").contains("Timeout value of 00:00:00.6"), "{}", error("Job"));
-        assert!(error("Web").contains("request to the handler failed"), "{}", error("Web"));
-        started(&host, 1).await;
-        assert_eq!(host.stopped(), None, "a timeout is no crash");
-    }
+    let app = App::new();
+    let mut options = app.options();
+    options.timings.function_timeout = Some(Duration::from_secs(2));
+    options.timings.visibility_timeout = Some(Duration::from_secs(3600));
+    let host = Host::start(options).await.unwrap();
+    host.enqueue("jobs", &json!({"body": ""}).to_string()).await.unwrap();
+    let web = host.url().join("api/things/keys?code=local-functions-key").unwrap();
+    // The other one is in flight when the first one has used up its time.
+    started(&host, 0).await;
+    host.wait_for_log(LIMIT, |line| line.message.starts_with("SEEN")).await.unwrap();
+    let other = reqwest::Client::new().post(web).body(r#"{"hang":true}"#).send().await.unwrap();
+    assert_eq!(other.status(), 500);
+    let all = host.wait_for_invocations(LIMIT, 2).await.unwrap();
+    let error = |function: &str| all.iter().find(|i| i.function == function).unwrap().error.clone().unwrap();
+    assert!(error("Job").contains("Timeout value of 00:00:02"), "{}", error("Job"));
+    assert!(error("Web").contains("request to the handler failed"), "{}", error("Web"));
+    started(&host, 1).await;
+    assert_eq!(host.stopped(), None, "a timeout is no crash");
 }
 
 #[tokio::test]

@@ -53,6 +53,7 @@ async fn the_third_crash_stops_the_host() {
     let web = host.url().join("api/things/keys?code=local-functions-key").unwrap();
     assert_eq!(reqwest::get(web).await.unwrap().status(), 503);
     assert_eq!(host.queue_messages("jobs").await.unwrap().len(), 1, "the message waits for a host that lives");
+    assert!(host.wait_idle(LIMIT).await.unwrap_err().to_string().contains("stopped"));
 }
 
 #[tokio::test]
@@ -75,7 +76,7 @@ async fn a_kill_counts_as_a_crash_and_a_restart_forgets_it() {
 async fn a_handler_that_never_listens_or_cannot_be_started_fails_the_start() {
     let app = App::new();
     let mut options = app.options();
-    options.timings.initialization_timeout = Duration::from_millis(50);
+    options.timings.initialization_timeout = Some(Duration::from_millis(50));
     (options.handler, options.handler_arguments) = (Some("/bin/sleep".into()), Some(vec!["60".into()]));
     let error = Host::start(options).await.err().unwrap().to_string();
     assert!(error.contains("did not listen"), "{error}");

@@ -91,12 +91,12 @@ async fn at_most_batch_size_plus_threshold_messages_are_handled_at_a_time() {
 async fn the_lease_of_a_long_run_is_renewed() {
     let app = App::new();
     let mut options = app.options();
-    options.timings.queue_lease = Duration::from_millis(100);
+    options.timings.queue_lease = Duration::from_millis(800);
     let host = Host::start(options).await.unwrap();
     let gate = app.path("gate");
     host.enqueue("jobs", &json!({"wait": gate}).to_string()).await.unwrap();
     let arrived = || host.logs().iter().filter(|line| line.message.starts_with("SEEN")).count();
-    assert!(host.wait_for_log(Duration::from_millis(500), |_| arrived() > 1).await.is_err());
+    assert!(host.wait_for_log(Duration::from_millis(1200), |_| arrived() > 1).await.is_err());
     std::fs::write(gate, "").unwrap();
     host.wait_idle(LIMIT).await.unwrap();
     assert_eq!(host.invocations().len(), 1);
