@@ -19,7 +19,8 @@ pub struct HostOptions {
     pub functions_key: String,
     /// The port of the HTTP front on 127.0.0.1; 0 takes a free one.
     pub port: u16,
-    /// Whether timers run by their schedule. Otherwise only [`Host::fire`] runs them.
+    /// Whether timers run by their schedule and by `runOnStartup`. Otherwise only [`Host::fire`](super::Host::fire) and
+    /// `POST /admin/functions/{name}` run them.
     pub run_schedules: bool,
     /// What timers are told about their last run.
     pub schedule_status: ScheduleStatus,

@@ -7,7 +7,6 @@ use super::{
     read_settings,
 };
 use std::path::PathBuf;
-use time::OffsetDateTime;
 use url::Url;
 
 /// Runs a Functions app with a custom handler until Ctrl-C.
@@ -96,10 +95,10 @@ fn announce(core: &Core, url: &Url) {
                 println!("  {name}: [{methods}] {url}{}{key}", path.join("/"));
             }
             Trigger::Queue { queue, .. } => println!("  {name}: queue {queue}"),
-            Trigger::Timer { schedule, .. } => match schedule.after(OffsetDateTime::now_utc()) {
-                Some(next) => println!("  {name}: timer, next at {next}; POST {url}admin/functions/{name} runs it now"),
-                None => println!("  {name}: timer that never fires"),
-            },
+            Trigger::Timer { schedule, .. } => {
+                println!("  {name}: timer, next at {}", schedule.show_next());
+                println!("    POST {url}admin/functions/{name} runs it now  (x-functions-key)");
+            }
         }
     }
     println!();

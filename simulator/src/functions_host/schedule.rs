@@ -4,7 +4,7 @@
 //! early without a word.
 
 use super::{Error, Result};
-use time::{Date, Duration, OffsetDateTime, PrimitiveDateTime, Time};
+use time::{Date, Duration, OffsetDateTime, PrimitiveDateTime, Time, format_description::well_known::Rfc3339};
 
 /// When a timer fires.
 #[derive(Clone, Debug)]
@@ -71,6 +71,12 @@ impl Schedule {
             earliest = Time::MIDNIGHT;
         }
         None
+    }
+
+    /// The next occurrence from the present moment on, for people to read.
+    pub(super) fn show_next(&self) -> String {
+        let next = self.after(OffsetDateTime::now_utc()).and_then(|next| next.format(&Rfc3339).ok());
+        next.unwrap_or_else(|| "no time at all".to_owned())
     }
 
     fn fits(&self, date: Date) -> bool {

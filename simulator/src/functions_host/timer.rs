@@ -18,7 +18,11 @@ pub(super) async fn tick(core: Arc<Core>, function: Arc<Function>) {
         fire(&core, &function, false).await;
     }
     while let Some(next) = schedule.after(OffsetDateTime::now_utc()) {
-        core.log.add(Level::Information, HOST, format!("timer {} fires next at {next}", function.name));
+        core.log.add(
+            Level::Information,
+            HOST,
+            format!("timer {} fires next at {}", function.name, schedule.show_next()),
+        );
         // In steps, so that a suspended machine does not oversleep.
         while let Ok(left) = Duration::try_from(next - OffsetDateTime::now_utc())
             && !left.is_zero()
