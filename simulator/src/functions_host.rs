@@ -34,7 +34,7 @@ pub use listener::Twice;
 pub use logs::{Level, LogLine};
 pub use options::{HostOptions, Timings};
 pub use payload::ScheduleStatus;
-pub use queues::{Queues, StorageQueues};
+pub use queues::{MemoryQueues, Queues, StorageQueues};
 pub use settings::{Settings, read_settings};
 
 use function_json::{Function, Trigger};
@@ -54,7 +54,8 @@ use time::OffsetDateTime;
 use tokio::{net::TcpListener, sync::watch, task::AbortHandle, time::timeout};
 use url::Url;
 
-/// A running host. Dropping it kills the handler and ends everything.
+/// A running host. Dropping it kills the handler and ends everything at once, as when an instance is lost: messages
+/// being handled stay hidden until their lease ends.
 pub struct Host {
     core: Arc<Core>,
     url: Url,

@@ -10,7 +10,7 @@ use time::{OffsetDateTime, format_description::well_known::Rfc3339};
 use uuid::Uuid;
 
 /// `Data` and `Metadata` of one invocation, without `sys` and `RetryContext`, which each attempt adds.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub(super) struct Payload {
     data: Map<String, Value>,
     metadata: Map<String, Value>,
@@ -46,8 +46,8 @@ pub(super) struct TimerTimes {
     pub(super) next: OffsetDateTime,
 }
 
-/// An HTTP request as an `httpTrigger` passes it on.
-#[derive(Clone, Debug)]
+/// An HTTP request as an `httpTrigger` passes it on. It holds the function key, so it has no `Debug`.
+#[derive(Clone)]
 pub(super) struct HttpCall {
     pub(super) url: String,
     pub(super) method: String,

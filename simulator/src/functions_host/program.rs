@@ -10,7 +10,7 @@ use std::path::PathBuf;
 use url::Url;
 
 /// Runs a Functions app with a custom handler until Ctrl-C.
-#[derive(Clone, Debug, clap::Args)]
+#[derive(clap::Args)]
 pub struct Args {
     /// Folder with host.json and one folder per function
     #[arg(long, default_value = ".")]

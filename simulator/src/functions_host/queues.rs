@@ -5,8 +5,12 @@ mod storage;
 
 use super::{Error, Result, host_json::QueueOptions};
 use base64::{Engine as _, engine::general_purpose::STANDARD};
-use memory::Memory;
-use std::{collections::HashMap, sync::Mutex, time::Duration};
+pub use memory::MemoryQueues;
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
 use storage::Storage;
 pub use storage::StorageQueues;
 use time::OffsetDateTime;
@@ -23,12 +27,14 @@ pub enum Queues {
     /// Queues of this process, gone with the host.
     #[default]
     InMemory,
+    /// Queues of this process that outlive the host, or that several hosts share as instances of one app do.
+    Shared(MemoryQueues),
     /// Azure Storage queues.
     Storage(StorageQueues),
 }
 
 /// One delivery of a message.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub(super) struct Message {
     pub(super) id: String,
     pub(super) pop_receipt: String,
@@ -46,27 +52,34 @@ pub(super) struct QueueService {
     backend: Backend,
     base64: bool,
     longest_poll: Duration,
-    /// Counts what was put into each queue, to wake its listeners at once.
-    arrivals: Mutex<HashMap<String, watch::Sender<u64>>>,
+    arrivals: Arc<Arrivals>,
+}
+
+/// Counts what was put into each queue, to wake its listeners at once.
+#[derive(Default)]
+struct Arrivals(Mutex<HashMap<String, watch::Sender<u64>>>);
+
+impl Arrivals {
+    fn with<T>(&self, queue: &str, act: impl FnOnce(&watch::Sender<u64>) -> T) -> T {
+        let mut arrivals = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        act(arrivals.entry(queue.to_owned()).or_default())
+    }
 }
 
 enum Backend {
-    Memory(Memory),
+    Memory(MemoryQueues),
     Storage(Storage),
 }
 
 impl QueueService {
     pub(super) fn new(queues: Queues, options: &QueueOptions) -> Result<Self> {
-        let backend = match queues {
-            Queues::InMemory => Backend::Memory(Memory::default()),
-            Queues::Storage(storage) => Backend::Storage(Storage::new(storage)?),
+        let memory = |memory: MemoryQueues| (memory.arrivals(), Backend::Memory(memory));
+        let (arrivals, backend) = match queues {
+            Queues::InMemory => memory(MemoryQueues::default()),
+            Queues::Shared(shared) => memory(shared),
+            Queues::Storage(storage) => (Arc::default(), Backend::Storage(Storage::new(storage)?)),
         };
-        Ok(Self {
-            backend,
-            base64: options.base64,
-            longest_poll: options.max_polling_interval,
-            arrivals: Mutex::default(),
-        })
+        Ok(Self { backend, base64: options.base64, longest_poll: options.max_polling_interval, arrivals })
     }
 
     /// Encodes bytes as the host does and puts them at the end of a queue, which is created if need be.
@@ -147,16 +160,11 @@ impl QueueService {
     }
 
     pub(super) fn arrivals(&self, queue: &str) -> watch::Receiver<u64> {
-        self.counter(queue, watch::Sender::subscribe)
+        self.arrivals.with(queue, watch::Sender::subscribe)
     }
 
     fn wake(&self, queue: &str) {
-        self.counter(queue, |counter| counter.send_modify(|count| *count += 1));
-    }
-
-    fn counter<T>(&self, queue: &str, act: impl FnOnce(&watch::Sender<u64>) -> T) -> T {
-        let mut arrivals = self.arrivals.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-        act(arrivals.entry(queue.to_owned()).or_default())
+        self.arrivals.with(queue, |counter| counter.send_modify(|count| *count += 1));
     }
 
     /// Returns when looking into the queue may be worth it: something arrived, a hidden message becomes visible, or

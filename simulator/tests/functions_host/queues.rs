@@ -2,7 +2,7 @@
 
 use crate::app::{App, LIMIT, answer, run_job};
 use serde_json::json;
-use simulator::functions_host::{Host, Twice};
+use simulator::functions_host::{Host, MemoryQueues, Queues, Twice};
 use std::time::Duration;
 
 #[tokio::test]
@@ -112,4 +112,50 @@ async fn a_failed_message_is_hidden_for_the_visibility_timeout() {
     assert!(host.wait_for_invocations(Duration::from_millis(200), 2).await.is_err());
     assert_eq!(host.queue_messages("jobs").await.unwrap().len(), 1);
     assert!(host.wait_idle(Duration::from_millis(50)).await.is_err(), "a hidden message still waits");
+}
+
+#[tokio::test]
+async fn a_message_survives_the_loss_of_the_whole_instance() {
+    let app = App::new();
+    let queues = MemoryQueues::default();
+    let instance = || async {
+        let mut options = app.options();
+        options.queues = Queues::Shared(queues.clone());
+        options.timings.queue_lease = Duration::from_millis(800);
+        Host::start(options).await.unwrap()
+    };
+    let first = instance().await;
+    let gate = app.path("gate");
+    first.enqueue("jobs", &json!({"wait": gate}).to_string()).await.unwrap();
+    first.wait_for_log(LIMIT, |line| line.message.starts_with("SEEN")).await.unwrap();
+    drop(first);
+    std::fs::write(gate, "").unwrap();
+    let second = instance().await;
+    second.wait_idle(LIMIT).await.unwrap();
+    let outcomes: Vec<_> = second.invocations().iter().map(|i| (i.dequeue_count.unwrap(), i.succeeded())).collect();
+    assert_eq!(outcomes, [(2, true)]);
+}
+
+#[tokio::test]
+async fn what_one_instance_queues_another_one_handles_too() {
+    let app = App::new();
+    let queues = MemoryQueues::default();
+    let mut hosts = Vec::new();
+    for _ in 0..2 {
+        let mut options = app.options();
+        options.queues = Queues::Shared(queues.clone());
+        hosts.push(Host::start(options).await.unwrap());
+    }
+    let gate = app.path("gate");
+    for _ in 0..4 {
+        hosts[0].enqueue("jobs", &json!({"wait": gate}).to_string()).await.unwrap();
+    }
+    for host in &hosts {
+        host.wait_for_log(LIMIT, |line| line.message.starts_with("SEEN")).await.unwrap();
+    }
+    std::fs::write(gate, "").unwrap();
+    for host in &hosts {
+        host.wait_idle(LIMIT).await.unwrap();
+    }
+    assert_eq!(hosts[0].invocations().len() + hosts[1].invocations().len(), 4);
 }

@@ -1,10 +1,10 @@
 //! Queues of this process, with visibility, dequeue counts and pop receipts like those of Azure Storage.
 
-use super::Message;
+use super::{Arrivals, Message};
 use crate::functions_host::{Error, Result};
 use std::{
     collections::HashMap,
-    sync::{Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 use time::OffsetDateTime;
@@ -14,15 +14,23 @@ use uuid::Uuid;
 /// How long Azure Storage keeps a message by default.
 const TIME_TO_LIVE: Duration = Duration::from_secs(7 * 86_400);
 
-#[derive(Default)]
-pub(super) struct Memory(Mutex<HashMap<String, Vec<Stored>>>);
+/// Queues in memory; clones are the same queues.
+#[derive(Clone, Default)]
+pub struct MemoryQueues {
+    queues: Arc<Mutex<HashMap<String, Vec<Stored>>>>,
+    arrivals: Arc<Arrivals>,
+}
 
 struct Stored {
     message: Message,
     visible_at: Instant,
 }
 
-impl Memory {
+impl MemoryQueues {
+    pub(super) fn arrivals(&self) -> Arc<Arrivals> {
+        self.arrivals.clone()
+    }
+
     pub(super) fn send(&self, queue: &str, body: &str) {
         let now = OffsetDateTime::now_utc();
         let message = Message {
@@ -84,7 +92,7 @@ impl Memory {
     }
 
     fn queues(&self) -> MutexGuard<'_, HashMap<String, Vec<Stored>>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.queues.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -110,7 +118,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_received_message_is_hidden_until_its_lease_ends() {
-        let memory = Memory::default();
+        let memory = MemoryQueues::default();
         memory.send("jobs", "a");
         let lease = Duration::from_secs(600);
         let first = memory.receive("jobs", 16, lease).remove(0);
