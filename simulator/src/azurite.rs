@@ -1,1 +1,161 @@
-//! To come.
+//! Microsoft's own storage emulator, started beside the simulator over HTTPS.
+//!
+//! It takes bearer tokens (`--oauth basic`), whose claims it checks but not their signature, so the managed-identity
+//! endpoint of the simulator opens it as it opens the vaults.
+
+use std::{
+    env,
+    ffi::OsString,
+    io,
+    path::{Path, PathBuf},
+    process::Stdio,
+    time::Duration,
+};
+
+use tokio::{
+    io::{AsyncBufReadExt as _, AsyncReadExt as _, BufReader, Lines},
+    process::{Child, ChildStdout, Command},
+};
+
+use crate::proxy::Authority;
+
+/// The account every Azurite has.
+pub const ACCOUNT: &str = "devstoreaccount1";
+
+/// Node loads Azurite's two hundred modules in a second or two; a busy machine may take many times that.
+const PATIENCE: Duration = Duration::from_secs(120);
+
+/// Runs Azurite until its standard input ends, so that it cannot outlive this process however this process dies.
+const LAUNCHER: &str = "process.stdin.on('end', () => process.exit(0)).resume(); require(process.argv[1]);";
+
+/// A running Azurite with an empty blob and queue store in memory; dropping it stops it.
+#[derive(Debug)]
+pub struct Azurite {
+    blob_url: String,
+    queue_url: String,
+    _process: Child,
+}
+
+impl Azurite {
+    /// Starts Azurite on free loopback ports with a certificate of this authority, and waits until it listens.
+    ///
+    /// Its program is `AZURITE_JS`, or else what `scripts/tools.sh` installed.
+    ///
+    /// # Errors
+    /// When Node or Azurite is missing or Azurite does not start. The message says what to do.
+    pub async fn start(authority: &Authority) -> io::Result<Self> {
+        let program = find(env::var_os("AZURITE_JS"))?;
+        let certificate = authority.certify("azurite", &["localhost", "127.0.0.1"])?;
+        let mut process = Command::new("node")
+            .args(["-e", LAUNCHER])
+            .arg(&program)
+            .args(["--oauth", "basic", "--inMemoryPersistence", "--skipApiVersionCheck", "--disableTelemetry"])
+            .args(["--silent", "--blobHost", "127.0.0.1", "--blobPort", "0", "--queueHost", "127.0.0.1"])
+            .args(["--queuePort", "0", "--tableHost", "127.0.0.1", "--tablePort", "0", "--cert"])
+            .arg(&certificate.chain)
+            .arg("--key")
+            .arg(&certificate.key)
+            .env_remove("AZURITE_ACCOUNTS")
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .kill_on_drop(true)
+            .spawn()
+            .map_err(|error| {
+                io::Error::new(
+                    error.kind(),
+                    format!("Could not start Azurite with node: {error}. Install Node.js, then run scripts/test.sh."),
+                )
+            })?;
+        let stdout = process.stdout.take().expect("standard output is piped");
+        let mut lines = BufReader::new(stdout).lines();
+        let urls = tokio::time::timeout(PATIENCE, listening(&mut lines)).await;
+        let (blob_url, queue_url) = match urls {
+            Ok(Some(urls)) => urls,
+            Ok(None) => return Err(died(process, &program).await),
+            Err(_) => {
+                return Err(io::Error::new(
+                    io::ErrorKind::TimedOut,
+                    format!("Azurite ({}) did not listen within {} s.", program.display(), PATIENCE.as_secs()),
+                ));
+            }
+        };
+        // A pipe nobody empties would stop Azurite once it is full.
+        tokio::spawn(async move { while let Ok(Some(_)) = lines.next_line().await {} });
+        if let Some(mut stderr) = process.stderr.take() {
+            tokio::spawn(async move { tokio::io::copy(&mut stderr, &mut tokio::io::sink()).await });
+        }
+        Ok(Self { blob_url, queue_url, _process: process })
+    }
+
+    /// Where the account's containers are: `https://127.0.0.1:PORT/devstoreaccount1`.
+    pub fn blob_url(&self) -> &str {
+        &self.blob_url
+    }
+
+    /// Where the account's queues are.
+    pub fn queue_url(&self) -> &str {
+        &self.queue_url
+    }
+}
+
+/// The URLs, once Azurite has said that all its services listen; `None` when it ended without.
+async fn listening(lines: &mut Lines<BufReader<ChildStdout>>) -> Option<(String, String)> {
+    let (mut blob, mut queue) = (None, None);
+    while let Ok(Some(line)) = lines.next_line().await {
+        // "Azurite Blob service is successfully listening at https://127.0.0.1:10000"
+        let Some((service, address)) = line.split_once(" service is successfully listening at ") else { continue };
+        let url = format!("{}/{ACCOUNT}", address.trim());
+        match service {
+            "Azurite Blob" => blob = Some(url),
+            "Azurite Queue" => queue = Some(url),
+            _ => {}
+        }
+        if let (Some(blob), Some(queue)) = (&blob, &queue) {
+            return Some((blob.clone(), queue.clone()));
+        }
+    }
+    None
+}
+
+async fn died(mut process: Child, program: &Path) -> io::Error {
+    let mut said = String::new();
+    if let Some(mut stderr) = process.stderr.take() {
+        let _ = stderr.read_to_string(&mut said).await;
+    }
+    io::Error::other(format!(
+        "Azurite ({}) ended instead of listening. Run scripts/test.sh, which installs it anew if needed. It said: {}",
+        program.display(),
+        said.trim()
+    ))
+}
+
+fn find(configured: Option<OsString>) -> io::Result<PathBuf> {
+    let program = configured.map_or_else(|| tools().join("node_modules/azurite/dist/src/azurite.js"), PathBuf::from);
+    if program.is_file() {
+        return Ok(program);
+    }
+    Err(io::Error::new(
+        io::ErrorKind::NotFound,
+        format!("There is no Azurite at {}. Run scripts/test.sh, which installs it.", program.display()),
+    ))
+}
+
+/// Where `scripts/tools.sh` installs what is not Rust: `tools` in the target folder.
+pub fn tools() -> PathBuf {
+    let target = env::var_os("CARGO_TARGET_DIR")
+        .map_or_else(|| Path::new(env!("CARGO_MANIFEST_DIR")).join("../target"), PathBuf::from);
+    target.join("tools")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::find;
+
+    #[test]
+    fn a_missing_azurite_is_an_error_that_names_the_place_and_the_remedy() {
+        let error = find(Some("/nowhere/azurite.js".into())).expect_err("nothing is there");
+        let text = error.to_string();
+        assert!(text.contains("/nowhere/azurite.js") && text.contains("scripts/test.sh"), "{text}");
+    }
+}

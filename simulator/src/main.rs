@@ -1,2 +1,36 @@
-//! Programs.
-fn main() {}
+//! The simulator as programs, for tests of unmodified binaries and for trying things out by hand.
+#![allow(clippy::print_stdout, clippy::print_stderr, reason = "these are programs for a terminal")]
+
+mod programs;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+/// The Azure that keyvault-backup can be run against on one machine.
+#[derive(Parser)]
+#[command(name = "simulator", version)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Key Vaults under their production host names, a managed identity, and, if asked for, Azurite.
+    Azure(programs::azure::Arguments),
+}
+
+#[tokio::main]
+async fn main() -> ExitCode {
+    let ended = match Arguments::parse().command {
+        Command::Azure(arguments) => programs::azure::run(arguments).await,
+    };
+    match ended {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("simulator: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}

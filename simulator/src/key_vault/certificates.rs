@@ -334,8 +334,10 @@ fn key_pair() -> &'static KeyPair {
     KEY.get_or_init(|| KeyPair::generate().expect("the random generator of the machine works"))
 }
 
-/// The first certificate of a PEM text.
-fn from_pem(text: &str) -> Option<Vec<u8>> {
+/// The first certificate of a PEM text. The Python client encodes such a text once more, as it does a PKCS #12 file.
+fn from_pem(value: &str) -> Option<Vec<u8>> {
+    let decoded = STANDARD.decode(value).ok().and_then(|bytes| String::from_utf8(bytes).ok());
+    let text = decoded.as_deref().unwrap_or(value);
     let (_, rest) = text.split_once("-----BEGIN CERTIFICATE-----")?;
     let (body, _) = rest.split_once("-----END CERTIFICATE-----")?;
     STANDARD.decode(body.split_ascii_whitespace().collect::<String>()).ok()

@@ -31,6 +31,11 @@ impl KeyVaults {
         self.0.vaults.write().expect("a holder of the vaults panicked").insert(name, Arc::new(host));
     }
 
+    /// Whether there is a vault of that name.
+    pub fn has_vault(&self, vault: &str) -> bool {
+        self.0.vaults.read().expect("a holder of the vaults panicked").contains_key(&vault.to_ascii_lowercase())
+    }
+
     /// The service's clock.
     pub fn clock(&self) -> &Clock {
         &self.0.clock

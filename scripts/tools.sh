@@ -1,0 +1,62 @@
+#!/usr/bin/env bash
+# Installs what the tests need besides Rust into target/tools: Microsoft's Azurite, and the official JavaScript and
+# Python clients of Key Vault. Versions are pinned in simulator/sdk-tests. Quick when everything is already there.
+#
+# Needs Node 20 or later with npm, and Python 3.10 or later with the venv module.
+set -euo pipefail
+
+repository=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
+pins=$repository/simulator/sdk-tests
+tools=${CARGO_TARGET_DIR:-$repository/target}/tools
+
+main() {
+    mkdir -p "$tools"
+    exec 9>"$tools/.lock"
+    if command -v flock >/dev/null; then flock 9; fi # two test runs at once must not install over each other
+    javascript
+    python
+}
+
+javascript() {
+    need node "Install Node.js 20 or later"
+    need npm "Install npm; it comes with Node.js"
+    node -e 'process.exit(Number(process.versions.node.split(".")[0]) >= 20 ? 0 : 1)' ||
+        fail "Node.js $(node --version) is too old for the Key Vault clients. Install Node.js 20 or later."
+    local wanted
+    wanted="$(fingerprint "$pins/package-lock.json") $(node --version)"
+    [[ -d $tools/node_modules && $(installed javascript) == "$wanted" ]] && return
+    say "Installing Azurite and the JavaScript clients of Key Vault into $tools"
+    cp "$pins/package.json" "$pins/package-lock.json" "$tools/"
+    npm ci --prefix "$tools" --no-audit --no-fund --loglevel=error >&2 ||
+        fail "npm could not install the packages of $pins/package-lock.json; its own message is above."
+    echo "$wanted" >"$tools/.javascript"
+}
+
+python() {
+    need python3 "Install Python 3.10 or later"
+    python3 -c 'import sys; sys.exit(sys.version_info < (3, 10))' ||
+        fail "$(python3 --version) is too old for the Key Vault clients. Install Python 3.10 or later."
+    local wanted
+    wanted="$(fingerprint "$pins/requirements.txt") $(python3 --version)"
+    [[ -x $tools/python/bin/python && $(installed python) == "$wanted" ]] && return
+    python3 -c 'import ensurepip, venv' 2>/dev/null ||
+        fail "This Python cannot make virtual environments. Install its venv module (on Debian and Ubuntu: apt-get install python3-venv)."
+    say "Installing the Python clients of Key Vault into $tools"
+    rm -rf "$tools/python"
+    python3 -m venv "$tools/python" >&2 ||
+        fail "python3 -m venv could not make $tools/python; its own message is above."
+    "$tools/python/bin/python" -m pip install --quiet --disable-pip-version-check -r "$pins/requirements.txt" >&2 ||
+        fail "pip could not install the packages of $pins/requirements.txt; its own message is above."
+    echo "$wanted" >"$tools/.python"
+}
+
+need() { command -v "$1" >/dev/null || fail "The tests need $1, which is not on the path. $2."; }
+fingerprint() { cksum <"$1" | tr ' ' '-'; }
+installed() { cat "$tools/.$1" 2>/dev/null || true; }
+say() { echo "$*" >&2; }
+fail() {
+    echo "scripts/tools.sh: $*" >&2
+    exit 1
+}
+
+main "$@"
