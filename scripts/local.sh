@@ -1,11 +1,12 @@
 #!/usr/bin/env bash
 # Runs everything on this machine: simulated Key Vaults, Azurite, the Functions host and the handler. Prints a request
-# to try, and stops it all on Ctrl-C.
+# to try, and stops it all on Ctrl-C. PROFILE=dev builds faster and runs slower.
 set -euo pipefail
 
 repository=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 cd "$repository"
-target=${CARGO_TARGET_DIR:-$repository/target}
+profile=${PROFILE:-release}
+programs=${CARGO_TARGET_DIR:-$repository/target}/${profile/#dev/debug}
 folder=$(mktemp -d)
 started=()
 
@@ -14,9 +15,11 @@ main() {
     trap 'exit 130' INT
     trap 'exit 143' TERM
     scripts/tools.sh
-    cargo build --release --workspace --bins
+    # One at a time: built together, they would share features, and the handler would not be the one that ships.
+    cargo build --profile "$profile" -p keyvault-backup
+    cargo build --profile "$profile" -p simulator
 
-    start azure "$target/release/simulator" azure \
+    start azure "$programs/simulator" azure \
         --vault contoso-production --vault contoso-recovery \
         --vault contoso-guarded,purgeProtection=true,retentionDays=7 \
         --seed contoso-production=200 --seed contoso-guarded=20 \
@@ -25,18 +28,19 @@ main() {
     # shellcheck disable=SC1091
     source "$folder/azure.env"
 
-    echo
-    echo "The vaults answer. To use them from another terminal:"
-    echo "    source $folder/azure.env"
-    echo "    token=\$(curl -s -H \"X-IDENTITY-HEADER: \$IDENTITY_HEADER\" \\"
-    echo "        \"\$IDENTITY_ENDPOINT?api-version=2019-08-01&resource=https://vault.azure.net\" | sed 's/.*\"access_token\":\"\\([^\"]*\\).*/\\1/')"
-    echo "    curl --cacert \"\$SSL_CERT_FILE\" -H \"Authorization: Bearer \$token\" 'https://contoso-production.vault.azure.net/secrets?api-version=7.5'"
-    echo
+    cat <<EOF
 
-    if "$target/release/simulator" host --help >/dev/null 2>&1; then
+The vaults answer. To ask them from another terminal:
+    source $folder/azure.env
+    token=\$(curl -s -H "X-IDENTITY-HEADER: \$IDENTITY_HEADER" "\$IDENTITY_ENDPOINT?api-version=2019-08-01&resource=https://vault.azure.net" | sed 's/.*"access_token":"\([^"]*\)".*/\1/')
+    curl -H "Authorization: Bearer \$token" 'https://contoso-production.vault.azure.net/secrets?api-version=7.5'
+
+EOF
+
+    if "$programs/simulator" host --help >/dev/null 2>&1; then
         export BACKUP_VAULTS=contoso-production,contoso-guarded
         export RESTORE_TARGET_VAULTS=contoso-recovery
-        start host "$target/release/simulator" host --app-root . --handler "$target/release/keyvault-backup"
+        start host "$programs/simulator" host --app-root . --handler "$programs/keyvault-backup"
     fi
     echo "Ctrl-C stops everything. Logs are in $folder."
     wait -n "${started[@]}" || true

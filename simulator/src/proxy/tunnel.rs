@@ -15,7 +15,7 @@ use tokio::net::TcpStream;
 use tokio_rustls::TlsAcceptor;
 
 use super::{
-    Handler, Services, listener,
+    Handler, Refusals, Services, listener,
     mishaps::{self, Aborted, Body, ResetSwitch, Wire},
 };
 
@@ -24,17 +24,13 @@ pub(super) struct Gate {
     serves: Arc<dyn Fn(&str) -> bool + Send + Sync>,
     vaults: Handler,
     tls: TlsAcceptor,
-    refused: Mutex<Vec<String>>,
+    refusals: Refusals,
 }
 
 impl Gate {
     pub(super) fn new(services: &Services, tls: TlsAcceptor) -> Self {
         let (serves, vaults) = (Arc::clone(&services.serves), Arc::clone(&services.vaults));
-        Self { serves, vaults, tls, refused: Mutex::default() }
-    }
-
-    pub(super) fn refused(&self) -> Vec<String> {
-        self.refused.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        Self { serves, vaults, tls, refusals: services.refusals.clone() }
     }
 
     /// The host a `CONNECT` request may have, or why not.
@@ -59,7 +55,7 @@ impl Gate {
 
     fn refuse(&self, status: StatusCode, reason: String) -> Response<Bytes> {
         tracing::warn!("{reason}");
-        self.refused.lock().unwrap_or_else(PoisonError::into_inner).push(reason.clone());
+        self.refusals.add(&reason);
         listener::sentence(status, reason)
     }
 }
