@@ -51,7 +51,7 @@ impl Grant {
 /// The caller, by the token of the request. Who has none learns nothing else, whatever the path.
 ///
 /// The text for a missing token is recorded, the one for an expired token quoted; the other two are assumed.
-pub(super) fn authenticate(directory: &Directory, headers: &HeaderMap) -> Result<std::sync::Arc<Claims>, Refusal> {
+pub(super) fn authenticate(directory: &Directory, headers: &HeaderMap) -> Result<Arc<Claims>, Refusal> {
     let tenant = directory.tenant();
     let refuse = |message: &str| Refusal::unauthorized(tenant, message);
     let token = headers
