@@ -232,11 +232,10 @@ impl Repository {
 
     /// Records a new operation; the record that is there already when the id is known.
     pub async fn create_operation(&self, operation: &Operation) -> Result<Option<Operation>> {
+        // The row of the listing first: a row without a record is passed over, a record without a row is never listed.
+        self.state.create(&names::by_time(operation.created_at, operation.id), Bytes::new()).await?;
         match self.state.create(&names::operation(operation.id), encode(operation)?).await? {
-            Create::Created => {
-                self.state.create(&names::by_time(operation.created_at, operation.id), Bytes::new()).await?;
-                Ok(None)
-            }
+            Create::Created => Ok(None),
             Create::Exists => self.operation(operation.id).await.map(Some),
         }
     }
