@@ -277,6 +277,8 @@ impl Repository {
             }
             if let Some(id) = names::parse_by_time(&row.name) {
                 match self.operation(id).await {
+                    // A request that was repeated later has left a second row.
+                    Ok(operation) if names::by_time(operation.created_at, id) != row.name => (),
                     Ok(operation) => operations.push(operation),
                     // The index outlives a record that was tidied away.
                     Err(error) if error.kind() == ErrorKind::NotFound => (),
