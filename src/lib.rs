@@ -1,1 +1,23 @@
-//! Backs up Azure Key Vaults.
+//! Backs up every key, secret and certificate of Azure Key Vaults to Blob Storage, and restores them.
+//!
+//! Modules in reading order; each may use those above it only (`docs/architecture.md`).
+
+pub mod error;
+pub mod events;
+pub mod model;
+pub mod report;
+pub mod store;
+pub mod vault;
+
+pub mod repository;
+
+pub mod backup;
+pub mod operation;
+pub mod restore;
+
+pub mod config;
+pub mod jobs;
+pub mod json;
+
+pub mod cli;
+pub mod functions;

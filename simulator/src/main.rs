@@ -19,12 +19,15 @@ struct Arguments {
 enum Command {
     /// Key Vaults under their production host names, a managed identity, and, if asked for, Azurite.
     Azure(programs::azure::Arguments),
+    /// A Functions host that starts the handler of an app and calls its functions, like `func start`.
+    Host(simulator::functions_host::program::Args),
 }
 
 #[tokio::main]
 async fn main() -> ExitCode {
-    let ended = match Arguments::parse().command {
-        Command::Azure(arguments) => programs::azure::run(arguments).await,
+    let ended: Result<(), Box<dyn std::error::Error>> = match Arguments::parse().command {
+        Command::Azure(arguments) => programs::azure::run(arguments).await.map_err(Into::into),
+        Command::Host(arguments) => simulator::functions_host::program::run(arguments).await.map_err(Into::into),
     };
     match ended {
         Ok(()) => ExitCode::SUCCESS,

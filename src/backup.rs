@@ -1,0 +1,418 @@
+//! Backs one vault up: lists what is there, reads what changed, keeps what did not, and commits a manifest.
+//!
+//! One bad item never stops the rest. What could not be read this time keeps its previous copy, marked stale with the
+//! reason; a kind that could not be listed is never taken for an empty one. The same call made again after a crash, with
+//! the same id, goes on where the interrupted one stopped.
+
+use std::{
+    collections::{BTreeMap, HashSet},
+    time::Duration,
+};
+
+use futures::{StreamExt as _, future, stream};
+use tokio::time::Instant;
+use uuid::Uuid;
+
+use crate::{
+    error::{Error, ErrorKind, Result},
+    model::{Attributes, BackupId, ItemId, Kind, Label, Timestamp, filter::ItemFilter},
+    report::{Progress, Status},
+    repository::{
+        Commit, Draft, Lock, Repository, Stored,
+        manifest::{Counts, FORMAT_VERSION, Failure, Header, Item, Manifest, Stale},
+    },
+    vault::{Listed, Vault},
+};
+
+/// Key Vault counts in whole seconds, and its clock and ours may differ: a change within this time before a copy was
+/// taken may or may not be in the copy, so such a copy is not trusted to be unchanged.
+const UNSETTLED: Duration = Duration::from_secs(5);
+
+/// How often an item that changes while it is read is read anew.
+const ATTEMPTS_AT_A_MOVING_ITEM: u32 = 3;
+
+/// What to back up and how.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// The id of the backup; the same when an interrupted run is taken up again.
+    pub id: BackupId,
+    /// A name for it.
+    pub label: Option<Label>,
+    /// Which items.
+    pub filter: ItemFilter,
+    /// Read every item anew.
+    pub full: bool,
+    /// An item's copy is carried over for at most this long before it is read anew: changes to an older version do not
+    /// show in a listing, and immutability counts from a blob's creation.
+    pub full_every: Duration,
+    /// How many items are dealt with at once.
+    pub concurrency: usize,
+}
+
+/// What came of a run.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Backup {
+    /// This backup was committed, by this run or by an earlier attempt of it.
+    Committed(Box<Header>),
+    /// Another run is backing this vault up just now, so this one had nothing to add.
+    NotNeeded,
+}
+
+/// Backs the vault up for `operation`.
+///
+/// `Busy`: another run is at work on this vault, and this one was asked for more than that one may bring (a label, a
+/// full backup), or it is an earlier attempt of this very operation: try again later. Any other error: nothing was
+/// committed. A backup with trouble of single items is committed, and its header says so.
+pub async fn run(
+    vault: &Vault,
+    repository: &Repository,
+    operation: Uuid,
+    options: &Options,
+    progress: &Progress,
+    now: Timestamp,
+) -> Result<Backup> {
+    let lease = match repository.lock(vault.name(), operation).await? {
+        Lock::Taken(lease) => lease,
+        Lock::HeldBy(Some(other)) if other != operation && !options.full && options.label.is_none() => {
+            return Ok(Backup::NotNeeded);
+        }
+        Lock::HeldBy(_) => {
+            let message = format!(
+                "Another backup of vault {} is running or was stopped less than a minute ago. Try again when it has \
+                 ended.",
+                vault.name()
+            );
+            return Err(Error::new(ErrorKind::Busy, message));
+        }
+    };
+    let result = run_locked(vault, repository, options, progress, now, &|| lease.is_held()).await;
+    lease.release().await;
+    result.map(|header| Backup::Committed(Box::new(header)))
+}
+
+async fn run_locked(
+    vault: &Vault,
+    repository: &Repository,
+    options: &Options,
+    progress: &Progress,
+    now: Timestamp,
+    still_locked: &(dyn Fn() -> bool + Sync),
+) -> Result<Header> {
+    let draft = repository.begin(vault.name(), &options.id, options.label.as_ref()).await?;
+    if let Some(header) = draft.committed().await? {
+        return Ok(header);
+    }
+    let base = newest_sound(repository, vault).await?;
+    let run =
+        Run { vault, repository, options, progress, draft: &draft, base: base.as_ref(), now, start: Instant::now() };
+    let mut found = run.collect().await?;
+    run.carry_over_unseen(&mut found).await;
+
+    let manifest = run.manifest(found);
+    if !still_locked() {
+        let message = format!(
+            "The backup of vault {} lost its lease in the storage, so another run may have begun; nothing was \
+             committed. The next attempt goes on from here.",
+            vault.name()
+        );
+        return Err(Error::new(ErrorKind::Unavailable, message));
+    }
+    match draft.commit(&manifest).await? {
+        Commit::Committed => Ok(manifest.header),
+        Commit::AlreadyCommitted(header) => Ok(*header),
+    }
+}
+
+/// The newest backup that can be read. Damaged ones are passed over: they must not stop new backups.
+async fn newest_sound(repository: &Repository, vault: &Vault) -> Result<Option<Manifest>> {
+    for backup in repository.backups(vault.name()).await?.iter().rev() {
+        match repository.open(backup).await {
+            Ok(manifest) => return Ok(Some(manifest)),
+            Err(error) if error.kind() == ErrorKind::Corrupt => {
+                tracing::warn!(vault = %vault.name(), %backup, error = %error, "passing over a damaged backup");
+            }
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(None)
+}
+
+struct Run<'a> {
+    vault: &'a Vault,
+    repository: &'a Repository,
+    options: &'a Options,
+    progress: &'a Progress,
+    draft: &'a Draft,
+    base: Option<&'a Manifest>,
+    now: Timestamp,
+    start: Instant,
+}
+
+/// What a run has gathered.
+#[derive(Default)]
+struct Found {
+    items: Vec<Item>,
+    seen: HashSet<ItemId>,
+    failures: Vec<Failure>,
+    unlisted: BTreeMap<Kind, Problem>,
+    counts: Counts,
+}
+
+/// Why something failed, as it is recorded.
+#[derive(Clone)]
+struct Problem {
+    code: String,
+    reason: String,
+}
+
+/// What became of one listed item.
+enum Kept {
+    Read(Item),
+    CarriedOver(Item),
+    /// It was deleted between the listing and its turn.
+    Gone,
+    Failed(ItemId, Problem),
+}
+
+impl<'a> Run<'a> {
+    /// Lists all kinds and deals with the items while the listing goes on.
+    async fn collect(&self) -> Result<Found> {
+        let mut found = Found::default();
+        let listings = Kind::ALL.map(|kind| self.vault.list(kind).map(move |row| (kind, row)).boxed());
+        let mut errors = Vec::new();
+        {
+            let found = &mut found;
+            let errors = &mut errors;
+            let chosen = stream::select_all(listings)
+                .filter_map(|(kind, row)| future::ready(self.choose(kind, row, found, errors)));
+            let mut kept = Box::pin(chosen.map(|listed| self.keep(listed)).buffer_unordered(self.options.concurrency));
+            let mut gathered = Vec::new();
+            while let Some(one) = kept.next().await {
+                gathered.push(one);
+            }
+            drop(kept);
+            for one in gathered {
+                self.sort_in(one, found).await;
+            }
+        }
+        if errors.len() == Kind::ALL.len() {
+            let first = errors.swap_remove(0);
+            let message = format!(
+                "Vault {} could not be listed at all, so no backup was made. {}",
+                self.vault.name(),
+                first.message()
+            );
+            return Err(Error::new(first.kind(), message).because(first));
+        }
+        Ok(found)
+    }
+
+    /// Which of the listed items are to be dealt with; counts the others.
+    fn choose(&self, kind: Kind, row: Result<Listed>, found: &mut Found, errors: &mut Vec<Error>) -> Option<Listed> {
+        match row {
+            Ok(listed) if listed.managed => found.counts.managed_skipped += 1,
+            Ok(listed) if !self.options.filter.matches(&listed.item) => found.counts.filtered_out += 1,
+            // A page can repeat a row when the vault changes between two pages.
+            Ok(listed) => {
+                if found.seen.insert(listed.item.clone()) {
+                    self.progress.expect(1);
+                    return Some(listed);
+                }
+            }
+            Err(error) => {
+                found.unlisted.insert(kind, Problem::from(&error));
+                errors.push(error);
+            }
+        }
+        None
+    }
+
+    /// Carries an unchanged item over, or reads it.
+    async fn keep(&self, listed: Listed) -> Kept {
+        let previous = self.base.and_then(|base| base.item(&listed.item));
+        if let Some(previous) = previous.filter(|previous| self.is_unchanged(previous, &listed.attributes)) {
+            self.progress.advance(0);
+            return Kept::CarriedOver(previous.clone());
+        }
+        let kept = match self.read(&listed).await {
+            Ok(Some(item)) => Kept::Read(item),
+            Ok(None) => Kept::Gone,
+            Err(error) => Kept::Failed(listed.item, Problem::from(&error)),
+        };
+        self.progress.advance(if let Kept::Read(item) = &kept { item.size } else { 0 });
+        kept
+    }
+
+    fn is_unchanged(&self, previous: &Item, listed: &Attributes) -> bool {
+        !self.options.full
+            && previous.stale.is_none()
+            && previous.attributes == *listed
+            && is_settled(listed, previous.taken_at)
+            && self.now.seconds_since(previous.taken_at.min(previous.written_at()))
+                < i64::try_from(self.options.full_every.as_secs()).unwrap_or(i64::MAX)
+    }
+
+    /// Reads one item. The copy and the state recorded for it belong together: the state is looked at after the copy was
+    /// taken, and both are taken anew when it differs from the state before.
+    async fn read(&self, listed: &Listed) -> Result<Option<Item>> {
+        let item = &listed.item;
+        let mut expected = listed.attributes.clone();
+        for attempt in 0..ATTEMPTS_AT_A_MOVING_ITEM {
+            let leftover = self.draft.leftover(item, &expected).filter(|stored| is_settled(&expected, stored.written));
+            let (fresh, taken_at) = match leftover.filter(|_| attempt == 0) {
+                Some(stored) => (None, stored.written),
+                None => {
+                    let taken_at = self.clock();
+                    match self.vault.back_up(item).await {
+                        Ok(sealed) => (Some(sealed), taken_at),
+                        Err(error) if error.kind() == ErrorKind::NotFound => {
+                            return match self.vault.current(item, None).await? {
+                                None => Ok(None),
+                                Some(_) => Err(error),
+                            };
+                        }
+                        Err(error) => return Err(error),
+                    }
+                }
+            };
+            let Some(current) = self.vault.current(item, Some(&expected)).await? else { return Ok(None) };
+            if current.attributes != expected {
+                expected = current.attributes;
+                continue;
+            }
+            let Stored { blob, size, sha256, .. } = match (fresh, leftover) {
+                (Some(sealed), _) => self.draft.write(item, &expected, &sealed, self.clock()).await?,
+                (None, Some(stored)) => stored.clone(),
+                (None, None) => continue,
+            };
+            return Ok(Some(Item {
+                id: item.clone(),
+                version: current.version,
+                ties: current.ties,
+                versions: current.versions,
+                attributes: expected,
+                blob,
+                size,
+                sha256,
+                taken_at,
+                stale: None,
+            }));
+        }
+        let message = format!(
+            "{item} of vault {} changed {ATTEMPTS_AT_A_MOVING_ITEM} times while it was being read. Find out what keeps \
+             changing it; the next backup tries again.",
+            self.vault.name()
+        );
+        Err(Error::new(ErrorKind::Conflict, message).at(item.to_string()))
+    }
+
+    async fn sort_in(&self, kept: Kept, found: &mut Found) {
+        match kept {
+            Kept::Read(item) => {
+                found.counts.read += 1;
+                found.items.push(item);
+            }
+            Kept::CarriedOver(item) => {
+                found.counts.carried_over += 1;
+                found.items.push(item);
+            }
+            Kept::Gone => (),
+            Kept::Failed(item, problem) => {
+                let previous = self.base.and_then(|base| base.item(&item));
+                match previous {
+                    Some(previous) => self.keep_stale(previous, &problem, found).await,
+                    None => found.counts.missing += 1,
+                }
+                found.failures.push(problem.failure(item.kind, Some(item.name.as_str())));
+            }
+        }
+    }
+
+    /// Items of a kind that could not be listed to its end are not gone: they keep their previous copies.
+    async fn carry_over_unseen(&self, found: &mut Found) {
+        for (kind, problem) in found.unlisted.clone() {
+            found.failures.push(problem.failure(kind, None));
+            let Some(base) = self.base else { continue };
+            let unseen = base.items.iter().filter(|item| {
+                item.id.kind == kind && !found.seen.contains(&item.id) && self.options.filter.matches(&item.id)
+            });
+            for item in unseen.cloned().collect::<Vec<_>>() {
+                self.keep_stale(&item, &problem, found).await;
+            }
+        }
+    }
+
+    /// Keeps the previous copy of an item that could not be read. A copy that has been carried for a whole full
+    /// interval is written anew, so that the container's immutability goes on protecting it.
+    async fn keep_stale(&self, previous: &Item, problem: &Problem, found: &mut Found) {
+        let mut item = previous.clone();
+        item.stale = Some(Stale { code: problem.code.clone(), reason: problem.reason.clone() });
+        let age = self.now.seconds_since(previous.written_at());
+        if age >= i64::try_from(self.options.full_every.as_secs()).unwrap_or(i64::MAX) {
+            match self.copy(previous).await {
+                Ok(stored) => item.blob = stored.blob,
+                Err(error) if error.kind() == ErrorKind::Corrupt => {
+                    found.counts.missing += 1;
+                    found.failures.push(Problem::from(&error).failure(item.id.kind, Some(item.id.name.as_str())));
+                    return;
+                }
+                // The old blob is still there; the next run tries again.
+                Err(error) => tracing::warn!(item = %item.id, error = %error, "could not renew a stale copy"),
+            }
+        }
+        found.counts.stale += 1;
+        found.items.push(item);
+    }
+
+    async fn copy(&self, item: &Item) -> Result<Stored> {
+        let sealed = self.repository.read_item(item).await?;
+        self.draft.write(&item.id, &item.attributes, &sealed, self.clock()).await
+    }
+
+    fn manifest(&self, found: Found) -> Manifest {
+        let Found { mut items, mut failures, mut counts, .. } = found;
+        items.sort_unstable_by(|a, b| a.id.cmp(&b.id));
+        failures.sort_by(|a, b| (a.kind, &a.name).cmp(&(b.kind, &b.name)));
+        for item in &items {
+            counts.add(item.id.kind, item.size);
+        }
+        let header = Header {
+            format_version: FORMAT_VERSION,
+            tool_version: env!("CARGO_PKG_VERSION").to_owned(),
+            backup_id: self.options.id.clone(),
+            vault: self.vault.name().clone(),
+            vault_uri: self.vault.uri().to_owned(),
+            started_at: self.now,
+            finished_at: self.clock(),
+            status: if failures.is_empty() { Status::Succeeded } else { Status::PartiallySucceeded },
+            full: counts.carried_over == 0 && counts.stale == 0,
+            label: self.options.label.clone(),
+            previous_backup: self.base.map(|base| base.header.backup_id.clone()),
+            filter: self.options.filter.patterns().to_vec(),
+            counts,
+            failures,
+        };
+        Manifest { header, items }
+    }
+
+    fn clock(&self) -> Timestamp {
+        self.now.plus(self.start.elapsed())
+    }
+}
+
+/// Whether a copy taken at `taken` certainly holds the state that was last changed at `updated`.
+fn is_settled(attributes: &Attributes, taken: Timestamp) -> bool {
+    attributes.updated.plus(UNSETTLED) <= taken
+}
+
+impl Problem {
+    fn failure(&self, kind: Kind, name: Option<&str>) -> Failure {
+        Failure { kind, name: name.map(Into::into), code: self.code.clone(), reason: self.reason.clone() }
+    }
+}
+
+impl From<&Error> for Problem {
+    fn from(error: &Error) -> Self {
+        Self { code: error.kind().code().into(), reason: error.chain() }
+    }
+}

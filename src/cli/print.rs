@@ -1,0 +1,338 @@
+//! What the command line prints: tables for people, JSON for programs, progress on standard error, and the exit code.
+
+#![allow(clippy::print_stdout, clippy::print_stderr, reason = "this module is the terminal's door")]
+
+use std::{collections::HashMap, process::ExitCode, sync::Arc, time::Duration};
+
+use comfy_table::{ContentArrangement, Table, presets::UTF8_FULL_CONDENSED};
+use indicatif::{HumanBytes, ProgressBar, ProgressStyle};
+use serde_json::{Value, json};
+
+use crate::{
+    error::{Error, ErrorKind, Result},
+    json,
+    model::{BackupId, VaultName},
+    report::{Progress, Status},
+    repository::{
+        BackupRef,
+        manifest::{Header, Manifest},
+        operation::Operation,
+    },
+    restore::{Action, Plan},
+};
+
+/// Shown by `--help`.
+pub(super) const EXIT_CODES: &str = "Exit codes:
+  0  everything was done
+  1  it failed
+  2  the command or a setting is wrong
+  3  it was done in part: something is stale, skipped or failed
+  4  the vault, backup or operation was not found
+  5  somebody else is at work on the vault, or the service is busy or out of reach: try again
+  6  the identity is unknown or may not do this
+  7  stored data is damaged, or from a newer release";
+
+/// A wrong command line.
+pub(super) const USAGE: u8 = 2;
+
+/// The table: what came of it, as an exit code.
+pub(super) fn exit_code(status: Status) -> ExitCode {
+    ExitCode::from(match status {
+        Status::Succeeded => 0,
+        Status::PartiallySucceeded => 3,
+        _ => 1,
+    })
+}
+
+/// The table: what the caller can do, as an exit code.
+pub(super) fn exit_code_of(errors: &[Error]) -> ExitCode {
+    ExitCode::from(match errors.first().map(Error::kind) {
+        Some(ErrorKind::InvalidInput) => USAGE,
+        Some(ErrorKind::NotFound) => 4,
+        Some(ErrorKind::Busy | ErrorKind::Throttled | ErrorKind::Unavailable) => 5,
+        Some(ErrorKind::Unauthenticated | ErrorKind::Forbidden) => 6,
+        Some(ErrorKind::Corrupt | ErrorKind::NewerFormat) => 7,
+        Some(ErrorKind::Conflict | ErrorKind::Refused | ErrorKind::Internal) | None => 1,
+    })
+}
+
+/// Prints in the chosen form.
+pub(super) struct Printer {
+    json: bool,
+    bars: indicatif::MultiProgress,
+    terminal: bool,
+}
+
+impl Printer {
+    pub(super) fn new(json: bool, terminal: bool) -> Self {
+        Self { json, bars: indicatif::MultiProgress::new(), terminal }
+    }
+
+    /// A bar that follows the progress until it is finished; nothing when standard error is not a terminal.
+    pub(super) fn progress(&self, title: &str, progress: &Arc<Progress>) -> Bar {
+        if !self.terminal || self.json {
+            return Bar { bar: ProgressBar::hidden(), follow: None };
+        }
+        let bar = self.bars.add(ProgressBar::new(0));
+        let style = ProgressStyle::with_template("{msg} {wide_bar} {pos}/{len} items, {per_sec}, {eta} left");
+        bar.set_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()));
+        bar.set_message(title.to_owned());
+        let follow = tokio::spawn({
+            let (bar, progress) = (bar.clone(), progress.clone());
+            async move {
+                let mut tick = tokio::time::interval(Duration::from_millis(200));
+                loop {
+                    tick.tick().await;
+                    let look = progress.look();
+                    bar.set_length(look.total);
+                    bar.set_position(look.done);
+                }
+            }
+        });
+        Bar { bar, follow: Some(follow) }
+    }
+
+    pub(super) fn errors(&self, errors: &[Error]) {
+        if self.json {
+            println!("{}", pretty(&json::error(errors)));
+            return;
+        }
+        for error in errors {
+            eprintln!("Error: {}", error.chain());
+        }
+    }
+
+    pub(super) fn text(&self, text: &str) {
+        print!("{text}");
+    }
+
+    pub(super) fn backups(&self, results: &[(VaultName, Result<Operation>)]) {
+        if self.json {
+            let value: Vec<Value> = results
+                .iter()
+                .map(|(vault, result)| match result {
+                    Ok(operation) => json::operation(operation),
+                    Err(error) => {
+                        let mut body = json::error(std::slice::from_ref(error));
+                        body["vault"] = vault.as_str().into();
+                        body
+                    }
+                })
+                .collect();
+            println!("{}", pretty(&json!({ "value": value })));
+            return;
+        }
+        let mut table = table(&["Vault", "Result", "Backup", "Items", "Read", "Unchanged", "Stale", "Missing"]);
+        for (vault, result) in results {
+            let Ok(operation) = result else {
+                table.add_row([vault.as_str(), "Failed"]);
+                continue;
+            };
+            let count = |name: &str| operation.counts.get(name).copied().unwrap_or_default();
+            let items = count("keys") + count("secrets") + count("certificates");
+            let result = if count("notNeeded") > 0 { "Not needed" } else { operation.status.as_str() };
+            let backup = operation.backup_id.as_ref().map_or("", BackupId::as_str);
+            let numbers = [items, count("read"), count("carriedOver"), count("stale"), count("missing")];
+            let mut row = vec![vault.to_string(), result.to_owned(), backup.to_owned()];
+            row.extend(numbers.iter().map(ToString::to_string));
+            table.add_row(row);
+        }
+        println!("{table}");
+        for (vault, result) in results {
+            match result {
+                Ok(operation) => self.troubles(operation),
+                Err(error) => eprintln!("{vault}: {}", error.chain()),
+            }
+        }
+    }
+
+    pub(super) fn restored(&self, operation: &Operation) {
+        if self.json {
+            println!("{}", pretty(&json::operation(operation)));
+            return;
+        }
+        let mut table = table(&["Item", "Result", "Version"]);
+        for report in &operation.items {
+            let version = report.version.as_deref().unwrap_or_default();
+            table.add_row([&report.item.to_string(), report.outcome.as_str(), version]);
+        }
+        if !operation.items.is_empty() {
+            println!("{table}");
+        }
+        println!("{}: {}", operation.status, operation.message.as_deref().unwrap_or_default());
+        self.troubles(operation);
+    }
+
+    /// What went wrong, a line each.
+    fn troubles(&self, operation: &Operation) {
+        for problem in &operation.problems {
+            eprintln!("{}", problem.message);
+        }
+        for problem in operation.items.iter().filter_map(|report| report.problem.as_ref()) {
+            eprintln!("{}", problem.message);
+        }
+    }
+
+    pub(super) fn plan(&self, plan: &Plan) {
+        if self.json {
+            println!("{}", pretty(&json::plan(plan)));
+            return;
+        }
+        let mut table = table(&["Item", "Action", "Version", "Why"]);
+        for step in &plan.steps {
+            let why = step.reason.as_deref().unwrap_or_default();
+            table.add_row([&step.item.to_string(), step.action.as_str(), &step.version, why]);
+        }
+        println!("{table}");
+        println!(
+            "Backup {} of vault {} into vault {}: {} to restore, {} to recover, {} present, {} skipped, {} blocked. \
+             Nothing was changed.",
+            plan.backup_id,
+            plan.vault,
+            plan.target_vault,
+            plan.count(Action::Restore),
+            plan.count(Action::Recover),
+            plan.count(Action::AlreadyPresent),
+            plan.count(Action::Skip),
+            plan.count(Action::Blocked)
+        );
+    }
+
+    pub(super) fn vaults(&self, place: &str, rows: &[(VaultName, usize, Option<Header>)]) {
+        if self.json {
+            let value: Vec<Value> = rows
+                .iter()
+                .map(|(vault, backups, newest)| {
+                    json!({ "vault": vault, "backups": backups, "newest": newest.as_ref().map(json::backup_summary) })
+                })
+                .collect();
+            println!("{}", pretty(&json!({ "value": value })));
+            return;
+        }
+        if rows.is_empty() {
+            println!("There is no backup in {place}. Make one with: keyvault-backup backup VAULT");
+            return;
+        }
+        let mut table = table(&["Vault", "Backups", "Newest", "Result", "Items", "Size"]);
+        for (vault, backups, newest) in rows {
+            let mut row = vec![vault.to_string(), backups.to_string()];
+            if let Some(newest) = newest {
+                row.extend(summary(newest));
+            }
+            table.add_row(row);
+        }
+        println!("{table}");
+    }
+
+    pub(super) fn backup_list(
+        &self,
+        vault: &VaultName,
+        backups: &[BackupRef],
+        headers: &HashMap<BackupId, Result<Header>>,
+    ) {
+        let newest_first = backups.iter().rev();
+        if self.json {
+            let value: Vec<Value> = newest_first
+                .filter_map(|backup| match headers.get(&backup.id)? {
+                    Ok(header) => Some(json::backup_summary(header)),
+                    Err(error) => {
+                        let mut body = json::error(std::slice::from_ref(error));
+                        body["id"] = backup.id.as_str().into();
+                        Some(body)
+                    }
+                })
+                .collect();
+            println!("{}", pretty(&json!({ "vault": vault, "value": value })));
+            return;
+        }
+        let mut table = table(&["Backup", "Result", "Items", "Size", "Full", "Label"]);
+        for backup in newest_first {
+            match headers.get(&backup.id) {
+                Some(Ok(header)) => {
+                    let mut row = summary(header);
+                    row.push(if header.full { "yes".into() } else { String::new() });
+                    row.push(header.label.as_ref().map(ToString::to_string).unwrap_or_default());
+                    table.add_row(row);
+                }
+                _ => {
+                    table.add_row([backup.id.as_str(), "damaged"]);
+                }
+            }
+        }
+        println!("{table}");
+        for error in headers.values().filter_map(|header| header.as_ref().err()) {
+            eprintln!("{}", error.chain());
+        }
+    }
+
+    pub(super) fn backup(&self, manifest: &Manifest) {
+        let Manifest { header, items } = manifest;
+        if self.json {
+            println!("{}", pretty(&json::backup(header, items)));
+            return;
+        }
+        let mut table = table(&["Item", "Version", "Versions", "Enabled", "Updated", "Size", "Stale"]);
+        for item in items {
+            table.add_row([
+                item.id.to_string(),
+                item.version.to_string(),
+                item.versions.to_string(),
+                if item.attributes.enabled { "yes".into() } else { "no".into() },
+                item.attributes.updated.to_string(),
+                HumanBytes(item.size).to_string(),
+                item.stale.as_ref().map(|stale| stale.code.clone()).unwrap_or_default(),
+            ]);
+        }
+        println!("{table}");
+        println!(
+            "Backup {} of vault {}, {}, finished {}: {} keys, {} secrets, {} certificates; {} managed items are held by \
+             their certificates.",
+            header.backup_id,
+            header.vault,
+            header.status,
+            header.finished_at,
+            header.counts.keys,
+            header.counts.secrets,
+            header.counts.certificates,
+            header.counts.managed_skipped
+        );
+        for failure in &header.failures {
+            eprintln!("{}", failure.reason);
+        }
+    }
+}
+
+/// A progress bar and the task that moves it.
+pub(super) struct Bar {
+    bar: ProgressBar,
+    follow: Option<tokio::task::JoinHandle<()>>,
+}
+
+impl Bar {
+    pub(super) fn finish(self) {
+        if let Some(follow) = self.follow {
+            follow.abort();
+        }
+        self.bar.finish_and_clear();
+    }
+}
+
+fn summary(header: &Header) -> Vec<String> {
+    vec![
+        header.backup_id.to_string(),
+        header.status.to_string(),
+        header.counts.items().to_string(),
+        HumanBytes(header.counts.bytes).to_string(),
+    ]
+}
+
+fn table(header: &[&str]) -> Table {
+    let mut table = Table::new();
+    table.load_style(UTF8_FULL_CONDENSED).set_content_arrangement(ContentArrangement::Dynamic).set_header(header);
+    table
+}
+
+fn pretty(value: &Value) -> String {
+    // A JSON value always becomes text.
+    serde_json::to_string_pretty(value).unwrap_or_default()
+}

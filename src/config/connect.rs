@@ -1,0 +1,157 @@
+//! From settings to the parts that talk: one transport, the identities, the stores and the vaults. Nothing is opened
+//! before it is needed, so that the handler answers its first probe at once.
+
+use std::{
+    collections::HashMap,
+    env,
+    sync::{Arc, Mutex, OnceLock, PoisonError},
+    time::Duration,
+};
+
+use azure_core::{
+    credentials::TokenCredential,
+    http::{ClientOptions, ExponentialRetryOptions, HttpClient, RetryOptions, Transport},
+    time::Duration as SdkDuration,
+};
+use azure_identity::{
+    DeveloperToolsCredential, ManagedIdentityCredential, ManagedIdentityCredentialOptions, UserAssignedId,
+    WorkloadIdentityCredential, WorkloadIdentityCredentialOptions,
+};
+use uuid::Uuid;
+
+use super::{Config, Location};
+use crate::{
+    error::{Error, ErrorKind, Result},
+    model::VaultName,
+    repository::Repository,
+    store::{Store, azure::AzureStore, local::LocalStore},
+    vault::{Vault, pacing::Pacing},
+};
+
+/// Which of the identities is at work: each has the rights of its part only.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Role {
+    /// Lists and backs up; may add to the backup container.
+    Backup,
+    /// Reads the backup container; restores and recovers.
+    Restore,
+}
+
+/// Everything that can be reached with the settings.
+pub struct Connections {
+    config: Config,
+    transport: OnceLock<Transport>,
+    credentials: Mutex<HashMap<Role, Arc<dyn TokenCredential>>>,
+    /// One budget per vault, shared by all work of this process.
+    pacing: Mutex<HashMap<VaultName, Arc<Pacing>>>,
+}
+
+impl Connections {
+    /// Opens nothing yet.
+    pub fn new(config: Config) -> Self {
+        Self { config, transport: OnceLock::new(), credentials: Mutex::default(), pacing: Mutex::default() }
+    }
+
+    /// The settings.
+    pub fn config(&self) -> &Config {
+        &self.config
+    }
+
+    /// A vault, called by the identity of that part.
+    pub fn vault(&self, name: &VaultName, role: Role) -> Result<Vault> {
+        let pacing = {
+            let mut known = self.pacing.lock().unwrap_or_else(PoisonError::into_inner);
+            known.entry(name.clone()).or_insert_with(|| Pacing::new(self.config.requests_per_second)).clone()
+        };
+        Vault::new(name.clone(), self.config.cloud, self.credential(role)?, self.transport()?, pacing)
+    }
+
+    /// The backups, read and written by the identity of that part.
+    pub fn repository(&self, role: Role) -> Result<Repository> {
+        Ok(Repository::new(self.store(&self.config.backups, role)?, self.store(&self.config.state, role)?))
+    }
+
+    fn store(&self, location: &Location, role: Role) -> Result<Arc<dyn Store>> {
+        Ok(match location {
+            Location::Folder(path) => Arc::new(LocalStore::open(path)?),
+            Location::Container(url) => {
+                Arc::new(AzureStore::new(url, self.credential(role)?, self.transport()?.clone())?)
+            }
+        })
+    }
+
+    /// One connection pool for everything. Redirects are not followed: a token would follow them. Compression is off,
+    /// because it breaks ranged reads of blobs.
+    fn transport(&self) -> Result<&Transport> {
+        if let Some(transport) = self.transport.get() {
+            return Ok(transport);
+        }
+        let client = reqwest::Client::builder()
+            .connect_timeout(Duration::from_secs(10))
+            .read_timeout(Duration::from_secs(60))
+            .timeout(Duration::from_secs(110))
+            .redirect(reqwest::redirect::Policy::none())
+            .pool_idle_timeout(Duration::from_secs(60))
+            .pool_max_idle_per_host(self.config.concurrency.max(8))
+            .build()
+            .map_err(|cause| {
+                let message = "The HTTPS client could not be set up. Check the certificate files that SSL_CERT_FILE or \
+                               SSL_CERT_DIR name.";
+                Error::new(ErrorKind::InvalidInput, message).because(cause)
+            })?;
+        let client: Arc<dyn HttpClient> = Arc::new(client);
+        Ok(self.transport.get_or_init(|| Transport::new(client)))
+    }
+
+    fn credential(&self, role: Role) -> Result<Arc<dyn TokenCredential>> {
+        let mut credentials = self.credentials.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(credential) = credentials.get(&role) {
+            return Ok(credential.clone());
+        }
+        let Config { backup_identity, restore_identity, .. } = self.config;
+        if let (Some(_), None) | (None, Some(_)) = (backup_identity, restore_identity) {
+            tracing::warn!(
+                "only one of BACKUP_IDENTITY_CLIENT_ID and RESTORE_IDENTITY_CLIENT_ID is set: one identity can both back \
+                 up and restore, so stealing it is enough to read every value"
+            );
+        }
+        let client_id = match role {
+            Role::Backup => backup_identity.or(restore_identity),
+            Role::Restore => restore_identity.or(backup_identity),
+        };
+        let credential = credential(client_id, self.transport()?).map_err(|cause| {
+            let message = "No identity could be set up. In Azure, assign a managed identity to the app; elsewhere, sign \
+                           in with az login.";
+            Error::new(ErrorKind::Unauthenticated, message).because(cause)
+        })?;
+        credentials.insert(role, credential.clone());
+        Ok(credential)
+    }
+}
+
+/// The managed identity where there is one; else the workload identity of a Kubernetes pod; else the operator's own
+/// sign-in with the Azure CLI or azd.
+fn credential(client_id: Option<Uuid>, transport: &Transport) -> azure_core::Result<Arc<dyn TokenCredential>> {
+    let client_options = ClientOptions {
+        transport: Some(transport.clone()),
+        // The default goes on for over a minute when the endpoint is broken; a run has better things to do.
+        retry: RetryOptions::exponential(ExponentialRetryOptions {
+            max_retries: 4,
+            max_total_elapsed: SdkDuration::seconds(10),
+            ..Default::default()
+        }),
+        ..Default::default()
+    };
+    let is_set = |name| env::var_os(name).is_some_and(|value| !value.is_empty());
+    if is_set("IDENTITY_ENDPOINT") {
+        let user_assigned_id = client_id.map(|id| UserAssignedId::ClientId(id.to_string()));
+        let options = ManagedIdentityCredentialOptions { user_assigned_id, client_options, ..Default::default() };
+        return Ok(ManagedIdentityCredential::new(Some(options))?);
+    }
+    if is_set("AZURE_FEDERATED_TOKEN_FILE") {
+        let mut options = WorkloadIdentityCredentialOptions::default();
+        options.client_id = client_id.map(|id| id.to_string());
+        return Ok(WorkloadIdentityCredential::new(Some(options))?);
+    }
+    Ok(DeveloperToolsCredential::new(None)?)
+}

@@ -1,0 +1,163 @@
+//! The one error type. Its kind says what the caller can do; its message is a sentence for a person.
+//!
+//! Rules:
+//! - A message says what was being done, to which vault, item, blob or setting, and what to do next. It never holds a
+//!   secret value, a token, a function key or the bytes of a backup.
+//! - The kind is decided once, where the outside answer is read ([`crate::vault`], [`crate::store`], [`crate::config`]).
+//!   Three tables read it, one place each: retry or not (`vault/refusal`), HTTP status (`functions/api`), exit code
+//!   (`cli/print`).
+//! - The failure of one item is data in a [`crate::report`], not an error.
+
+use std::{error, fmt};
+
+/// `Result` with this crate's [`Error`].
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+/// What went wrong, in terms of what the caller can do about it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum ErrorKind {
+    /// A setting, message, request or argument is wrong: correct it. Trying again does not help.
+    InvalidInput,
+    /// The named thing does not exist.
+    NotFound,
+    /// The name is taken, or the thing changed meanwhile.
+    Conflict,
+    /// Nobody could be identified: no token, an expired token, an unknown identity.
+    Unauthenticated,
+    /// The identity is known and may not do this, or a network rule forbids it.
+    Forbidden,
+    /// Somebody else is at work on the same vault.
+    Busy,
+    /// The service asks for fewer requests. May be tried again later.
+    Throttled,
+    /// The service or the network did not answer as it should. May be tried again.
+    Unavailable,
+    /// Stored data is damaged: it does not have the promised size, hash or form.
+    Corrupt,
+    /// Stored data was written by a newer release of this program.
+    NewerFormat,
+    /// The service refuses for good, for a reason of its own (a limit, a foreign backup, a policy).
+    Refused,
+    /// A mistake of this program.
+    Internal,
+}
+
+impl ErrorKind {
+    /// The stable code of this kind in the HTTP API (`error.code`) and in printed JSON.
+    pub fn code(self) -> &'static str {
+        match self {
+            Self::InvalidInput => "InvalidInput",
+            Self::NotFound => "NotFound",
+            Self::Conflict => "Conflict",
+            Self::Unauthenticated => "Unauthenticated",
+            Self::Forbidden => "Forbidden",
+            Self::Busy => "Busy",
+            Self::Throttled => "Throttled",
+            Self::Unavailable => "Unavailable",
+            Self::Corrupt => "Corrupt",
+            Self::NewerFormat => "NewerFormat",
+            Self::Refused => "Refused",
+            Self::Internal => "Internal",
+        }
+    }
+
+    /// Whether the same call may succeed later without anybody changing anything.
+    pub fn is_transient(self) -> bool {
+        matches!(self, Self::Busy | Self::Throttled | Self::Unavailable)
+    }
+}
+
+/// An error: its kind for programs, its message for people, and what caused it.
+pub struct Error {
+    kind: ErrorKind,
+    message: String,
+    target: Option<String>,
+    source: Option<Box<dyn error::Error + Send + Sync>>,
+}
+
+impl Error {
+    /// An error of this kind with a sentence for a person.
+    pub fn new(kind: ErrorKind, message: impl Into<String>) -> Self {
+        Self { kind, message: message.into(), target: None, source: None }
+    }
+
+    /// An [`ErrorKind::InvalidInput`] that names the field or setting at fault.
+    pub fn invalid(field: impl Into<String>, message: impl Into<String>) -> Self {
+        Self::new(ErrorKind::InvalidInput, message).at(field)
+    }
+
+    /// Names the field, setting, item or blob at fault, for `error.target` in the HTTP API.
+    #[must_use]
+    pub fn at(mut self, target: impl Into<String>) -> Self {
+        self.target = Some(target.into());
+        self
+    }
+
+    /// Keeps what caused this error.
+    #[must_use]
+    pub fn because(mut self, source: impl Into<Box<dyn error::Error + Send + Sync>>) -> Self {
+        self.source = Some(source.into());
+        self
+    }
+
+    /// What the caller can do about it.
+    pub fn kind(&self) -> ErrorKind {
+        self.kind
+    }
+
+    /// The sentence alone, without what caused it.
+    pub fn message(&self) -> &str {
+        &self.message
+    }
+
+    /// The field, setting, item or blob at fault.
+    pub fn target(&self) -> Option<&str> {
+        self.target.as_deref()
+    }
+
+    /// The sentence and every cause behind it, outermost first. The outer texts of the Azure SDK are often empty of
+    /// content, so the whole chain is printed.
+    pub fn chain(&self) -> String {
+        let mut text = self.message.clone();
+        let mut next = error::Error::source(self);
+        while let Some(cause) = next {
+            let cause_text = cause.to_string();
+            if !cause_text.is_empty() && !text.contains(&cause_text) {
+                text.push_str(" Cause: ");
+                text.push_str(&cause_text);
+            }
+            next = cause.source();
+        }
+        text
+    }
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.message)
+    }
+}
+
+impl fmt::Debug for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.kind.code(), self.chain())
+    }
+}
+
+impl error::Error for Error {
+    fn source(&self) -> Option<&(dyn error::Error + 'static)> {
+        self.source.as_ref().map(|source| source.as_ref() as &(dyn error::Error + 'static))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_chain_shows_every_cause_once() {
+        let inner = Error::new(ErrorKind::Unavailable, "The server closed the connection.");
+        let outer = Error::new(ErrorKind::Unavailable, "Could not read the manifest of backup b.").because(inner);
+        assert_eq!(outer.chain(), "Could not read the manifest of backup b. Cause: The server closed the connection.");
+    }
+}

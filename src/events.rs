@@ -1,0 +1,70 @@
+//! What the outside is told: one JSON line per event on standard output, with names that alert rules can rely on.
+//!
+//! Every line is also an ordinary log line, so `RUST_LOG`-like filters and the Functions host treat it alike. Values of
+//! secrets, tokens, keys of functions and bytes of backups are never handed to this module.
+
+use tracing_subscriber::{EnvFilter, fmt::format::FmtSpan};
+
+use crate::error::{Error, Result};
+
+/// The names of all events. Alert rules match on them: a name is never changed, only added.
+pub mod name {
+    /// A backup was committed and everything is in it.
+    pub const BACKUP_COMPLETED: &str = "backup.completed";
+    /// A backup was committed, but something is stale or missing.
+    pub const BACKUP_PARTIAL: &str = "backup.partial";
+    /// No backup was made.
+    pub const BACKUP_FAILED: &str = "backup.failed";
+    /// A backup was not needed, because another run was at work.
+    pub const BACKUP_NOT_NEEDED: &str = "backup.notNeeded";
+    /// A restore ended with every item in place.
+    pub const RESTORE_COMPLETED: &str = "restore.completed";
+    /// A restore ended with some items not in place.
+    pub const RESTORE_PARTIAL: &str = "restore.partial";
+    /// A restore brought nothing back.
+    pub const RESTORE_FAILED: &str = "restore.failed";
+    /// A queue message could not be understood.
+    pub const MESSAGE_REFUSED: &str = "message.refused";
+    /// The settings are wrong; nothing can be done until they are corrected.
+    pub const CONFIGURATION_INVALID: &str = "configuration.invalid";
+}
+
+/// Where log lines go.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Output {
+    /// JSON lines on standard output: for the Functions host, which takes standard error for errors.
+    Json,
+    /// Plain lines on standard error: for people at a terminal, whose standard output is the result.
+    Plain,
+}
+
+/// Starts writing log lines. `level` is `error`, `warn`, `info`, `debug` or `trace`, or a filter such as
+/// `info,keyvault_backup=debug`.
+pub fn install(output: Output, level: &str) -> Result<()> {
+    let filter = EnvFilter::try_new(level).map_err(|cause| {
+        let message = format!("LOG_LEVEL is {level:?}, which is no level; use error, warn, info, debug or trace.");
+        Error::invalid("LOG_LEVEL", message).because(cause)
+    })?;
+    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_span_events(FmtSpan::NONE);
+    let installed = match output {
+        Output::Json => builder
+            .json()
+            .flatten_event(true)
+            .with_current_span(true)
+            .with_span_list(false)
+            .with_target(true)
+            .try_init(),
+        Output::Plain => builder.with_writer(std::io::stderr).with_target(false).without_time().try_init(),
+    };
+    // A second call, in tests that run several programs in one process, keeps the first.
+    let _ = installed;
+    Ok(())
+}
+
+/// Emits an event: its name, then fields as in `tracing`'s macros.
+#[macro_export]
+macro_rules! event {
+    ($level:ident, $name:expr, $($fields:tt)*) => {
+        ::tracing::event!(target: "event", ::tracing::Level::$level, event = $name, $($fields)*)
+    };
+}

@@ -1,0 +1,245 @@
+//! The HTTP API at its edge: request bodies, status codes and headers, after the Azure REST guidelines.
+//! `docs/openapi.yaml` describes it.
+
+use std::collections::BTreeMap;
+
+use serde::Deserialize;
+use serde_json::Value;
+use url::Url;
+use uuid::Uuid;
+
+use super::host::{HttpRequest, HttpResponse};
+use crate::{
+    config::Config,
+    error::{Error, ErrorKind, Result},
+    jobs::RestoreRequest,
+    json,
+    model::{Label, VaultName, filter::ItemFilter},
+    repository::{Selector, operation::Operation},
+};
+
+/// Seconds after which a client may ask for an operation again.
+const RETRY_AFTER: u32 = 5;
+
+/// One mistake or several, as an error answer.
+pub(super) fn error(errors: &[Error]) -> HttpResponse {
+    let kind = errors.first().map_or(ErrorKind::Internal, Error::kind);
+    let mut response = answer(status_of(kind), json::error(errors));
+    response.headers.insert("x-ms-error-code", kind.code().to_owned());
+    if kind.is_transient() {
+        response.headers.insert("Retry-After", RETRY_AFTER.to_string());
+    }
+    response
+}
+
+/// The table: what the caller can do, as a status code.
+fn status_of(kind: ErrorKind) -> u16 {
+    match kind {
+        ErrorKind::InvalidInput => 400,
+        ErrorKind::Forbidden => 403,
+        ErrorKind::NotFound => 404,
+        ErrorKind::Conflict | ErrorKind::Busy | ErrorKind::Refused => 409,
+        ErrorKind::Throttled | ErrorKind::Unavailable => 503,
+        ErrorKind::Unauthenticated | ErrorKind::Corrupt | ErrorKind::NewerFormat | ErrorKind::Internal => 500,
+    }
+}
+
+/// An answer with a JSON body.
+pub(super) fn answer(status: u16, body: Value) -> HttpResponse {
+    let headers = BTreeMap::from([("Content-Type", "application/json".to_owned())]);
+    HttpResponse { status, headers, body }
+}
+
+/// 202 for one operation, with where to ask about it.
+pub(super) fn accepted(request: &HttpRequest, operation: &Operation) -> HttpResponse {
+    let mut response = answer(202, json::operation_summary(operation));
+    response.headers.insert("Operation-Location", operation_url(request, operation.id).into());
+    response.headers.insert("Retry-After", RETRY_AFTER.to_string());
+    response
+}
+
+/// 202 for the operations of several vaults.
+pub(super) fn all_accepted(request: &HttpRequest, operations: &[Operation]) -> HttpResponse {
+    if let [only] = operations {
+        return accepted(request, only);
+    }
+    let value: Vec<Value> = operations
+        .iter()
+        .map(|operation| {
+            let mut summary = json::operation_summary(operation);
+            summary["operationLocation"] = operation_url(request, operation.id).as_str().into();
+            summary
+        })
+        .collect();
+    let mut response = answer(202, serde_json::json!({ "value": value }));
+    let mut all = request.url.clone();
+    set_path(&mut all, "operations");
+    response.headers.insert("Operation-Location", all.into());
+    response.headers.insert("Retry-After", RETRY_AFTER.to_string());
+    response
+}
+
+fn operation_url(request: &HttpRequest, id: Uuid) -> Url {
+    let mut url = request.url.clone();
+    set_path(&mut url, &format!("operations/{id}"));
+    url
+}
+
+/// Replaces what follows the route prefix, which is `api` unless host.json says otherwise, and drops the query, which
+/// can hold a function key.
+fn set_path(url: &mut Url, path: &str) {
+    let prefix = url.path().split('/').nth(1).unwrap_or("api").to_owned();
+    url.set_path(&format!("{prefix}/{path}"));
+    url.set_query(None);
+}
+
+/// The link to the page after this one. The query of the request is not repeated, because it can hold a function key.
+pub(super) fn next_link(request: &HttpRequest, after: &str, top: usize) -> String {
+    let mut url = request.url.clone();
+    url.query_pairs_mut().clear().append_pair("after", after).append_pair("top", &top.to_string());
+    url.into()
+}
+
+/// `top` and `after` of a listing.
+pub(super) fn page(request: &HttpRequest) -> Result<(usize, Option<String>)> {
+    let top =
+        match request.query.get("top") {
+            None => 50,
+            Some(text) => text.parse().ok().filter(|top| (1..=1000).contains(top)).ok_or_else(|| {
+                Error::invalid("top", format!("top is {text:?}; it is a whole number from 1 to 1000."))
+            })?,
+        };
+    Ok((top, request.query.get("after").cloned()))
+}
+
+/// `POST api/backups`.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct StartBackups {
+    pub(super) vaults: Vec<VaultName>,
+    pub(super) label: Option<Label>,
+    pub(super) full: bool,
+}
+
+impl StartBackups {
+    pub(super) fn read(request: &HttpRequest, config: &Config) -> Result<Self, Vec<Error>> {
+        #[derive(Default, Deserialize)]
+        #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+        struct Body {
+            vaults: Option<Vec<String>>,
+            label: Option<String>,
+            full: bool,
+        }
+        // Without a body everything in scope is backed up.
+        let body: Body = if request.body.is_some() { body(request)? } else { Body::default() };
+        let mut fields = Fields::default();
+        let vaults = match body.vaults {
+            None => config.vaults.clone(),
+            Some(names) => names.iter().filter_map(|name| fields.vault("vaults", name, config)).collect(),
+        };
+        for vault in vaults.iter().filter(|vault| !config.vaults.contains(vault)) {
+            let message = format!("Vault {vault} is not in scope; add it to BACKUP_VAULTS to back it up.");
+            fields.wrong.push(Error::invalid("vaults", message));
+        }
+        if vaults.is_empty() && fields.wrong.is_empty() {
+            let message = "There is nothing to back up: BACKUP_VAULTS is empty. Set it to the names of your vaults.";
+            fields.wrong.push(Error::invalid("vaults", message));
+        }
+        let label = body.label.and_then(|label| fields.take("label", label.parse()));
+        fields.done(Self { vaults, label, full: body.full })
+    }
+}
+
+/// `POST api/restore`.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct StartRestore {
+    pub(super) request: RestoreRequest,
+    pub(super) dry_run: bool,
+}
+
+impl StartRestore {
+    pub(super) fn read(request: &HttpRequest, config: &Config) -> Result<Self, Vec<Error>> {
+        #[derive(Deserialize)]
+        #[serde(rename_all = "camelCase", deny_unknown_fields)]
+        struct Body {
+            vault: Option<String>,
+            backup: Option<String>,
+            target_vault: Option<String>,
+            #[serde(default)]
+            items: Vec<String>,
+            on_conflict: Option<String>,
+            on_deleted: Option<String>,
+            #[serde(default)]
+            dry_run: bool,
+        }
+        let Body { vault, backup, target_vault, items, on_conflict, on_deleted, dry_run } = body(request)?;
+        let mut fields = Fields::default();
+        let vault = fields.required("vault", vault, "the vault whose backup is to be restored");
+        let vault = vault.and_then(|name| fields.vault("vault", &name, config));
+        let backup = fields.required("backup", backup, "latest, an id, a label or a time");
+        if let Some(backup) = &backup {
+            fields.take("backup", backup.parse::<Selector>());
+        }
+        let target = fields.required("targetVault", target_vault, "the vault to restore into");
+        let target = target.and_then(|name| fields.vault("targetVault", &name, config));
+        if let Some(target) = &target {
+            fields.take("targetVault", config.check_restore_target(target));
+        }
+        fields.take("items", ItemFilter::new(&items));
+        let on_conflict = on_conflict.map_or(Some(Default::default()), |word| fields.take("onConflict", word.parse()));
+        let on_deleted = on_deleted.map_or(Some(Default::default()), |word| fields.take("onDeleted", word.parse()));
+        match (vault, backup, target, on_conflict, on_deleted) {
+            (Some(vault), Some(backup), Some(target_vault), Some(on_conflict), Some(on_deleted)) => {
+                let request = RestoreRequest { vault, backup, target_vault, items, on_conflict, on_deleted };
+                fields.done(Self { request, dry_run })
+            }
+            _ => Err(fields.wrong),
+        }
+    }
+}
+
+/// Gathers everything that is wrong with a request.
+#[derive(Default)]
+struct Fields {
+    wrong: Vec<Error>,
+}
+
+impl Fields {
+    fn take<T>(&mut self, field: &str, value: Result<T>) -> Option<T> {
+        value.map_err(|error| self.wrong.push(error.at(field))).ok()
+    }
+
+    fn vault(&mut self, field: &str, name: &str, config: &Config) -> Option<VaultName> {
+        self.take(field, VaultName::parse(name, config.cloud))
+    }
+
+    fn required(&mut self, field: &str, value: Option<String>, what: &str) -> Option<String> {
+        let value = value.filter(|value| !value.trim().is_empty());
+        if value.is_none() {
+            self.wrong.push(Error::invalid(field, format!("{field} is missing; give {what}.")));
+        }
+        value
+    }
+
+    fn done<T>(self, value: T) -> Result<T, Vec<Error>> {
+        if self.wrong.is_empty() { Ok(value) } else { Err(self.wrong) }
+    }
+}
+
+fn body<T: serde::de::DeserializeOwned>(request: &HttpRequest) -> Result<T, Vec<Error>> {
+    let Some(text) = &request.body else {
+        let message = "The request has no body. Send JSON with a Content-Length; the Functions host drops the body of a \
+                       chunked request.";
+        return Err(vec![Error::invalid("body", message)]);
+    };
+    serde_json::from_str(text)
+        .map_err(|cause| vec![Error::invalid("body", format!("The body is not what is expected: {cause}."))])
+}
+
+/// The id a client may give an operation so that the request can be repeated.
+pub(super) fn operation_id(request: &HttpRequest) -> Result<Option<Uuid>> {
+    let Some(text) = request.headers.get("operation-id") else { return Ok(None) };
+    text.parse().map(Some).map_err(|_| {
+        let message = format!("The header Operation-Id is {text:?}; it is a GUID, a new one for each new request.");
+        Error::invalid("Operation-Id", message)
+    })
+}

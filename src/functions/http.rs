@@ -1,0 +1,234 @@
+//! The three functions of the HTTP API.
+
+use futures::{StreamExt as _, TryStreamExt as _, stream};
+use serde_json::Value;
+use uuid::Uuid;
+
+use super::{
+    api::{self, StartBackups, StartRestore},
+    host::{HttpRequest, HttpResponse, Reply},
+    work::{BackupMessage, RestoreMessage, encode, restore_operation},
+};
+use crate::{
+    config::connect::{Connections, Role},
+    error::{Error, ErrorKind, Result},
+    jobs, json,
+    model::{Timestamp, VaultName},
+    repository::{BackupRef, Repository, Selector, operation::Operation},
+};
+
+/// Headers read at once for a listing.
+const READ_AHEAD: usize = 8;
+
+/// `GET` and `POST api/backups`.
+pub(super) async fn backups(connections: &Connections, request: &HttpRequest, now: Timestamp) -> Reply {
+    if request.method == "POST" {
+        return match start_backups(connections, request, now).await {
+            Ok(reply) => reply,
+            Err(errors) => Reply::http(api::error(&errors)),
+        };
+    }
+    answer(show_backups(connections, request).await)
+}
+
+/// `POST api/restore`.
+pub(super) async fn restore(connections: &Connections, request: &HttpRequest, now: Timestamp) -> Reply {
+    match start_restore(connections, request, now).await {
+        Ok(reply) => reply,
+        Err(errors) => Reply::http(api::error(&errors)),
+    }
+}
+
+/// `GET api/operations`.
+pub(super) async fn operations(connections: &Connections, request: &HttpRequest) -> Reply {
+    answer(show_operations(connections, request).await)
+}
+
+fn answer(body: Result<Value>) -> Reply {
+    Reply::http(body.map_or_else(|error| api::error(&[error]), |body| api::answer(200, body)))
+}
+
+async fn start_backups(connections: &Connections, request: &HttpRequest, now: Timestamp) -> Result<Reply, Vec<Error>> {
+    let StartBackups { vaults, label, full } = StartBackups::read(request, connections.config())?;
+    let one = |error| vec![error];
+    let request_id = api::operation_id(request).map_err(one)?.unwrap_or_else(Uuid::new_v4);
+    let repository = connections.repository(Role::Backup).map_err(one)?;
+    let several = vaults.len() > 1;
+    let (mut operations, mut messages) = (Vec::new(), Vec::new());
+    for vault in vaults {
+        // One id names the whole request; each of several vaults has an id that follows from it.
+        let operation_id = if several { Uuid::new_v5(&request_id, vault.as_str().as_bytes()) } else { request_id };
+        let message = BackupMessage { operation_id, vault, label: label.clone(), full, created_at: now };
+        let operation = record(&repository, message.operation()).await.map_err(one)?;
+        if is_waiting(&operation) {
+            messages.push(encode(&message));
+        }
+        operations.push(operation);
+    }
+    Ok(Reply::http(api::all_accepted(request, &operations)).queue(messages))
+}
+
+async fn start_restore(connections: &Connections, request: &HttpRequest, now: Timestamp) -> Result<Reply, Vec<Error>> {
+    let StartRestore { request: wanted, dry_run } = StartRestore::read(request, connections.config())?;
+    let one = |error| vec![error];
+    if dry_run {
+        let plan = jobs::plan_restore(connections, &wanted).await.map_err(one)?;
+        return Ok(Reply::http(api::answer(200, json::plan(&plan))));
+    }
+    let operation_id = api::operation_id(request).map_err(one)?.unwrap_or_else(Uuid::new_v4);
+    let repository = connections.repository(Role::Restore).map_err(one)?;
+    // A backup that does not exist is told at once, not by an operation that fails later.
+    let selector: Selector = wanted.backup.parse().map_err(one)?;
+    repository.find(&wanted.vault, &selector).await.map_err(one)?;
+    let operation = record(&repository, restore_operation(operation_id, &wanted, now)).await.map_err(one)?;
+    let messages = if is_waiting(&operation) { vec![encode(&RestoreMessage { operation_id })] } else { Vec::new() };
+    Ok(Reply::http(api::accepted(request, &operation)).queue(messages))
+}
+
+/// Records an operation, or finds the one that an earlier call of the same request has recorded.
+async fn record(repository: &Repository, asked: Operation) -> Result<Operation> {
+    let Some(known) = repository.create_operation(&asked).await? else { return Ok(asked) };
+    let same = known.kind == asked.kind
+        && known.vault == asked.vault
+        && known.label == asked.label
+        && known.request == asked.request;
+    if same {
+        return Ok(known);
+    }
+    let message = format!("Operation {} exists and asks for something else. Use a new Operation-Id.", asked.id);
+    Err(Error::new(ErrorKind::Conflict, message).at("Operation-Id"))
+}
+
+/// Whether the operation still needs a message: the host writes messages after this function has answered, so an
+/// earlier call may have recorded the operation and lost its message. A second message does no harm.
+fn is_waiting(operation: &Operation) -> bool {
+    operation.status == crate::report::Status::NotStarted
+}
+
+async fn show_backups(connections: &Connections, request: &HttpRequest) -> Result<Value> {
+    if request.query.contains_key("compare") {
+        return Err(Error::invalid("compare", "Comparing two backups is not supported yet."));
+    }
+    let repository = connections.repository(Role::Backup)?;
+    let parameter = |name| request.params.get(name).map(String::as_str).filter(|text: &&str| !text.is_empty());
+    let (top, after) = api::page(request)?;
+    let cloud = connections.config().cloud;
+    match (parameter("vault"), parameter("id")) {
+        (None, _) => list_vaults(&repository, connections, request, top, after).await,
+        (Some(vault), None) => {
+            let vault = VaultName::parse(vault, cloud).map_err(|error| error.at("vault"))?;
+            list_backups(&repository, &vault, request, top, after).await
+        }
+        (Some(vault), Some(id)) => {
+            let vault = VaultName::parse(vault, cloud).map_err(|error| error.at("vault"))?;
+            let selector: Selector = id.parse().map_err(|error: Error| error.at("id"))?;
+            let manifest = repository.open(&repository.find(&vault, &selector).await?).await?;
+            let start = match &after {
+                None => 0,
+                Some(text) => text
+                    .parse::<usize>()
+                    .map_err(|_| Error::invalid("after", format!("after is {text:?}; use the one of a nextLink.")))?,
+            };
+            let start = start.min(manifest.items.len());
+            let end = (start + top).min(manifest.items.len());
+            let mut body = json::backup(&manifest.header, &manifest.items[start..end]);
+            if end < manifest.items.len() {
+                body["nextLink"] = api::next_link(request, &end.to_string(), top).into();
+            }
+            Ok(body)
+        }
+    }
+}
+
+/// The vaults in scope and those that have backups, each with its newest backup.
+async fn list_vaults(
+    repository: &Repository,
+    connections: &Connections,
+    request: &HttpRequest,
+    top: usize,
+    after: Option<String>,
+) -> Result<Value> {
+    let mut vaults = repository.vaults().await?;
+    vaults.extend(connections.config().vaults.iter().cloned());
+    vaults.sort_unstable();
+    vaults.dedup();
+    let mut page: Vec<VaultName> =
+        vaults.into_iter().filter(|vault| after.as_deref().is_none_or(|after| vault.as_str() > after)).collect();
+    let more = page.len() > top;
+    page.truncate(top);
+    let last = page.last().cloned().filter(|_| more);
+    let value: Vec<Value> = stream::iter(page)
+        .map(|vault| newest(repository, connections, vault))
+        .buffered(READ_AHEAD)
+        .try_collect()
+        .await?;
+    let mut body = serde_json::json!({ "value": value });
+    if let Some(last) = last {
+        body["nextLink"] = api::next_link(request, last.as_str(), top).into();
+    }
+    Ok(body)
+}
+
+async fn newest(repository: &Repository, connections: &Connections, vault: VaultName) -> Result<Value> {
+    let backups = repository.backups(&vault).await?;
+    let newest = match backups.last() {
+        Some(newest) => Some(json::backup_summary(&repository.header(newest).await?)),
+        None => None,
+    };
+    let in_scope = connections.config().vaults.contains(&vault);
+    Ok(serde_json::json!({ "vault": vault, "inScope": in_scope, "backups": backups.len(), "newest": newest }))
+}
+
+/// The backups of a vault, newest first.
+async fn list_backups(
+    repository: &Repository,
+    vault: &VaultName,
+    request: &HttpRequest,
+    top: usize,
+    after: Option<String>,
+) -> Result<Value> {
+    let backups = repository.backups(vault).await?;
+    let mut page: Vec<BackupRef> = backups
+        .into_iter()
+        .rev()
+        .filter(|backup| after.as_deref().is_none_or(|after| backup.id.as_str() < after))
+        .collect();
+    let more = page.len() > top;
+    page.truncate(top);
+    let last = page.last().cloned().filter(|_| more);
+    let value: Vec<Value> = stream::iter(page)
+        .map(|backup| async move { repository.header(&backup).await.map(|header| json::backup_summary(&header)) })
+        .buffered(READ_AHEAD)
+        .try_collect()
+        .await?;
+    let mut body = serde_json::json!({ "value": value });
+    if let Some(last) = last {
+        body["nextLink"] = api::next_link(request, last.id.as_str(), top).into();
+    }
+    Ok(body)
+}
+
+async fn show_operations(connections: &Connections, request: &HttpRequest) -> Result<Value> {
+    let repository = connections.repository(Role::Backup)?;
+    if let Some(id) = request.params.get("id").filter(|id| !id.is_empty()) {
+        let id: Uuid = id
+            .parse()
+            .map_err(|_| Error::invalid("id", format!("{id:?} is not the id of an operation, which is a GUID.")))?;
+        return Ok(json::operation(&repository.operation(id).await?));
+    }
+    let (top, after) = api::page(request)?;
+    let (operations, next) = repository.operations(after.as_deref(), top).await?;
+    let mut body = serde_json::json!({ "value": operations.iter().map(json::operation_summary).collect::<Vec<_>>() });
+    if let Some(next) = next {
+        body["nextLink"] = api::next_link(request, &next, top).into();
+    }
+    Ok(body)
+}
+
+/// What an HTTP function answers when the settings are wrong.
+pub(super) fn misconfigured(mistakes: &[Error]) -> HttpResponse {
+    let mut response = api::error(mistakes);
+    // The client did nothing wrong.
+    response.status = 500;
+    response
+}

@@ -1,0 +1,130 @@
+//! The timer and the two workers, and the queue messages between them and the HTTP functions.
+
+use serde::{Deserialize, Serialize};
+use serde_json::json;
+use uuid::Uuid;
+
+use super::host::{Invocation, Reply};
+use crate::{
+    config::connect::{Connections, Role},
+    error::{Error, ErrorKind, Result},
+    event,
+    events::name,
+    jobs::{self, BackupRequest, RestoreRequest},
+    model::{Label, Timestamp, VaultName},
+    operation::Attempts,
+    report::Progress,
+    repository::operation::{Operation, OperationKind},
+};
+
+/// How often the host delivers a message before it gives up: `maxDequeueCount` in host.json, which a test compares.
+pub const MOST_DELIVERIES: u32 = 5;
+
+/// A message of `BACKUP_QUEUE`. Complete in itself: the timer writes no record for a vault whose turn has not come.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct BackupMessage {
+    pub(super) operation_id: Uuid,
+    pub(super) vault: VaultName,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) label: Option<Label>,
+    #[serde(default)]
+    pub(super) full: bool,
+    pub(super) created_at: Timestamp,
+}
+
+impl BackupMessage {
+    /// The record of the operation that this message asks for.
+    pub(super) fn operation(&self) -> Operation {
+        let request = json!(BackupRequest { full: self.full });
+        let mut operation =
+            Operation::new(self.operation_id, OperationKind::Backup, self.vault.clone(), request, self.created_at);
+        operation.label = self.label.clone();
+        operation
+    }
+}
+
+/// A message of `RESTORE_QUEUE`; what is to be restored is in the operation's record.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct RestoreMessage {
+    pub(super) operation_id: Uuid,
+}
+
+/// The record of a restore that was asked for.
+pub(super) fn restore_operation(id: Uuid, request: &RestoreRequest, now: Timestamp) -> Operation {
+    let mut operation = Operation::new(id, OperationKind::Restore, request.vault.clone(), json!(request), now);
+    operation.target_vault = Some(request.target_vault.clone());
+    operation
+}
+
+/// The timer: one message for each vault in scope. The queue spreads them over the instances of the app.
+pub(super) fn start_backups(connections: &Connections, now: Timestamp) -> Result<Reply> {
+    let vaults = &connections.config().vaults;
+    if vaults.is_empty() {
+        let message = "BACKUP_VAULTS is empty, so nothing is backed up. Set it to the names of your vaults.";
+        return Err(Error::invalid("BACKUP_VAULTS", message));
+    }
+    let messages: Vec<String> = vaults
+        .iter()
+        .map(|vault| {
+            let (operation_id, vault) = (Uuid::new_v4(), vault.clone());
+            encode(&BackupMessage { operation_id, vault, label: None, full: false, created_at: now })
+        })
+        .collect();
+    let line = format!("Asked for the backup of {} vaults.", messages.len());
+    Ok(Reply::default().log(line).queue(messages))
+}
+
+/// A message as the text that goes through the queue.
+pub(super) fn encode(message: &impl Serialize) -> String {
+    // Structs of strings always become JSON.
+    serde_json::to_string(message).unwrap_or_default()
+}
+
+/// Backs up the vault that a message names.
+pub(super) async fn backup(connections: &Connections, invocation: &Invocation, now: Timestamp) -> Result<Reply> {
+    let message: BackupMessage = invocation.message("job").inspect_err(|error| refused("BACKUP_QUEUE", error))?;
+    let asked = message.operation();
+    let repository = connections.repository(Role::Backup)?;
+    let operation = repository.create_operation(&asked).await?.unwrap_or(asked);
+    if operation.status.is_final() {
+        return Ok(ended_before(&operation));
+    }
+    let attempts = attempts(invocation);
+    end(jobs::back_up(connections, operation, attempts, &Progress::default(), now).await?)
+}
+
+/// Restores what the operation of a message asks for.
+pub(super) async fn restore(connections: &Connections, invocation: &Invocation, now: Timestamp) -> Result<Reply> {
+    let message: RestoreMessage = invocation.message("job").inspect_err(|error| refused("RESTORE_QUEUE", error))?;
+    let operation = connections.repository(Role::Restore)?.operation(message.operation_id).await?;
+    if operation.status.is_final() {
+        return Ok(ended_before(&operation));
+    }
+    let attempts = attempts(invocation);
+    end(jobs::restore(connections, operation, attempts, &Progress::default(), now).await?)
+}
+
+fn attempts(invocation: &Invocation) -> Attempts {
+    if invocation.dequeue_count() >= MOST_DELIVERIES { Attempts::Last } else { Attempts::MoreToCome }
+}
+
+fn refused(queue: &str, error: &Error) {
+    event!(ERROR, name::MESSAGE_REFUSED, queue, message = %error.chain());
+}
+
+/// A message that comes again after its operation has ended: nothing is left to do, and it must leave the queue.
+fn ended_before(operation: &Operation) -> Reply {
+    Reply::default().log(format!("Operation {} ended before: {}.", operation.id, operation.status))
+}
+
+/// A run that leaves anything unprotected or not restored ends as a failed invocation, so that Azure Monitor sees it.
+/// The host delivers the message once more and then learns that the operation has ended.
+fn end(operation: Operation) -> Result<Reply> {
+    let message = operation.message.unwrap_or_default();
+    if operation.status == crate::report::Status::Succeeded {
+        return Ok(Reply::default().log(message));
+    }
+    Err(Error::new(ErrorKind::Refused, format!("Operation {} ended {}: {message}", operation.id, operation.status)))
+}

@@ -1,0 +1,206 @@
+//! What programs are shown: the JSON of operations, backups and plans, the same in the HTTP API and in the command
+//! line's `--output json`. `docs/openapi.yaml` describes it.
+
+use std::collections::BTreeMap;
+
+use serde::Serialize;
+use serde_json::{Value, json};
+use uuid::Uuid;
+
+use crate::{
+    error::Error,
+    model::{Label, VaultName},
+    report::Problem,
+    repository::{
+        manifest::{Header, Item},
+        operation::Operation,
+    },
+    restore::{Action, Plan},
+};
+
+/// One error, or several at once: `{"error":{"code","message","target","details"}}`.
+pub fn error(errors: &[Error]) -> Value {
+    let one = |error: &Error| problem(&Problem::from(error));
+    let body = match errors {
+        [only] => one(only),
+        [] => json!({ "code": "Internal", "message": "Nothing is known about this failure." }),
+        [first, ..] => json!({
+            "code": first.kind().code(),
+            "message": "There are several mistakes; details names each.",
+            "details": errors.iter().map(one).collect::<Vec<_>>(),
+        }),
+    };
+    json!({ "error": body })
+}
+
+/// An operation without its items.
+pub fn operation_summary(operation: &Operation) -> Value {
+    #[derive(Serialize)]
+    #[serde(rename_all = "camelCase")]
+    struct Body<'a> {
+        id: Uuid,
+        kind: &'a str,
+        status: &'a str,
+        vault: &'a VaultName,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        target_vault: Option<&'a VaultName>,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        backup: Option<String>,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        label: Option<&'a Label>,
+        created_date_time: String,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        started_date_time: Option<String>,
+        last_action_date_time: String,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        finished_date_time: Option<String>,
+        attempts: u32,
+        progress: Value,
+        counts: &'a BTreeMap<String, u64>,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        message: Option<&'a str>,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        error: Option<Value>,
+    }
+    let body = Body {
+        id: operation.id,
+        kind: operation.kind.as_str(),
+        status: operation.status.as_str(),
+        vault: &operation.vault,
+        target_vault: operation.target_vault.as_ref(),
+        backup: operation.backup_id.as_ref().map(ToString::to_string),
+        label: operation.label.as_ref(),
+        created_date_time: operation.created_at.to_string(),
+        started_date_time: operation.started_at.map(|moment| moment.to_string()),
+        last_action_date_time: operation.updated_at.to_string(),
+        finished_date_time: operation.finished_at.map(|moment| moment.to_string()),
+        attempts: operation.attempts,
+        progress: json!({ "total": operation.progress.total, "done": operation.progress.done, "bytes": operation.progress.bytes }),
+        counts: &operation.counts,
+        message: operation.message.as_deref(),
+        error: operation.problems.split_first().map(|(first, rest)| {
+            let mut body = problem(first);
+            if !rest.is_empty() {
+                body["details"] = rest.iter().map(problem).collect();
+            }
+            body
+        }),
+    };
+    // A struct of strings and numbers always becomes JSON.
+    serde_json::to_value(body).unwrap_or_default()
+}
+
+/// An operation with its items.
+pub fn operation(operation: &Operation) -> Value {
+    let mut body = operation_summary(operation);
+    body["items"] = operation
+        .items
+        .iter()
+        .map(|report| {
+            let mut item =
+                json!({ "kind": report.item.kind, "name": report.item.name, "outcome": report.outcome.as_str() });
+            if let Some(version) = &report.version {
+                item["version"] = (**version).into();
+            }
+            if let Some(trouble) = &report.problem {
+                item["error"] = problem(trouble);
+            }
+            item
+        })
+        .collect();
+    body
+}
+
+fn problem(problem: &Problem) -> Value {
+    let mut body = json!({ "code": problem.code, "message": problem.message });
+    if let Some(target) = &problem.target {
+        body["target"] = target.as_str().into();
+    }
+    body
+}
+
+/// A backup without its items.
+pub fn backup_summary(header: &Header) -> Value {
+    let mut body = json!({
+        "id": header.backup_id,
+        "vault": header.vault,
+        "status": header.status.as_str(),
+        "full": header.full,
+        "startedDateTime": header.started_at.to_string(),
+        "finishedDateTime": header.finished_at.to_string(),
+        "toolVersion": header.tool_version,
+        "counts": header.counts,
+    });
+    if let Some(label) = &header.label {
+        body["label"] = label.as_str().into();
+    }
+    if let Some(previous) = &header.previous_backup {
+        body["previousBackup"] = previous.as_str().into();
+    }
+    body
+}
+
+/// A backup with a page of its items.
+pub fn backup(header: &Header, items: &[Item]) -> Value {
+    let mut body = backup_summary(header);
+    body["failures"] = header
+        .failures
+        .iter()
+        .map(|failure| {
+            let mut row = json!({ "kind": failure.kind, "code": failure.code, "message": failure.reason });
+            if let Some(name) = &failure.name {
+                row["name"] = (**name).into();
+            }
+            row
+        })
+        .collect();
+    body["items"] = items
+        .iter()
+        .map(|item| {
+            let mut row = json!({
+                "kind": item.id.kind,
+                "name": item.id.name,
+                "version": item.version,
+                "versions": item.versions,
+                "attributes": item.attributes,
+                "size": item.size,
+                "sha256": item.sha256,
+                "takenDateTime": item.taken_at.to_string(),
+            });
+            if let Some(stale) = &item.stale {
+                row["stale"] = json!({ "code": stale.code, "message": stale.reason });
+            }
+            row
+        })
+        .collect();
+    body
+}
+
+/// The plan of a restore: the answer to a dry run.
+pub fn plan(plan: &Plan) -> Value {
+    let actions = [Action::Restore, Action::AlreadyPresent, Action::Recover, Action::Skip, Action::Blocked];
+    let counts: BTreeMap<&str, usize> = actions.iter().map(|action| (action.as_str(), plan.count(*action))).collect();
+    let items: Vec<Value> = plan
+        .steps
+        .iter()
+        .map(|step| {
+            let mut row = json!({
+                "kind": step.item.kind,
+                "name": step.item.name,
+                "action": step.action.as_str(),
+                "version": step.version,
+            });
+            if let Some(reason) = &step.reason {
+                row["reason"] = reason.as_str().into();
+            }
+            row
+        })
+        .collect();
+    json!({
+        "vault": plan.vault,
+        "backup": plan.backup_id,
+        "targetVault": plan.target_vault,
+        "counts": counts,
+        "items": items,
+    })
+}

@@ -1,0 +1,537 @@
+//! The words: vault, kind, item, backup, label, and the bytes that never print.
+//!
+//! Nothing here talks to anybody. Names are checked when they are made, so that no other place needs to.
+
+pub mod filter;
+
+use std::{cmp::Ordering, collections::BTreeMap, fmt, hash, str::FromStr};
+
+use bytes::Bytes;
+use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
+use sha2::{Digest as _, Sha256};
+use time::{OffsetDateTime, format_description::well_known::Rfc3339, macros::format_description};
+
+use crate::error::{Error, ErrorKind, Result};
+
+/// A moment, in whole seconds: what Key Vault counts in.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Timestamp(i64);
+
+impl Timestamp {
+    /// From seconds since 1970-01-01T00:00:00Z. Moments that no calendar holds are moved to its nearest end.
+    pub fn from_unix(seconds: i64) -> Self {
+        const YEAR_0: i64 = -62_167_219_200;
+        const YEAR_9999: i64 = 253_402_300_799;
+        Self(seconds.clamp(YEAR_0, YEAR_9999))
+    }
+
+    /// Seconds since 1970-01-01T00:00:00Z.
+    pub fn unix(self) -> i64 {
+        self.0
+    }
+
+    /// This moment and so many whole seconds more.
+    #[must_use]
+    pub fn plus(self, duration: std::time::Duration) -> Self {
+        Self::from_unix(self.0.saturating_add(i64::try_from(duration.as_secs()).unwrap_or(i64::MAX)))
+    }
+
+    /// Seconds from `earlier` to this moment; negative when it is later.
+    pub fn seconds_since(self, earlier: Self) -> i64 {
+        self.0 - earlier.0
+    }
+
+    fn date_time(self) -> OffsetDateTime {
+        OffsetDateTime::from_unix_timestamp(self.0).unwrap_or(OffsetDateTime::UNIX_EPOCH)
+    }
+}
+
+impl From<OffsetDateTime> for Timestamp {
+    fn from(moment: OffsetDateTime) -> Self {
+        Self::from_unix(moment.unix_timestamp())
+    }
+}
+
+impl fmt::Display for Timestamp {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.date_time().format(&Rfc3339).map_err(|_| fmt::Error)?)
+    }
+}
+
+impl fmt::Debug for Timestamp {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+impl FromStr for Timestamp {
+    type Err = Error;
+    fn from_str(text: &str) -> Result<Self> {
+        OffsetDateTime::parse(text, &Rfc3339).map(Self::from).map_err(|cause| {
+            Error::new(
+                ErrorKind::InvalidInput,
+                format!("{text:?} is not an RFC 3339 time; write it like 2026-11-21T02:00:00Z."),
+            )
+            .because(cause)
+        })
+    }
+}
+
+/// The kinds of items a vault holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Kind {
+    /// Certificates, with the key and the secret that each of them owns.
+    Certificates,
+    /// Keys that no certificate owns.
+    Keys,
+    /// Secrets that no certificate owns.
+    Secrets,
+}
+
+impl Kind {
+    /// All kinds. Certificates first: restoring one brings its key and its secret, so that nothing else may take the
+    /// name before.
+    pub const ALL: [Self; 3] = [Self::Certificates, Self::Keys, Self::Secrets];
+
+    /// The plural word used in paths, patterns and JSON.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Certificates => "certificates",
+            Self::Keys => "keys",
+            Self::Secrets => "secrets",
+        }
+    }
+
+    /// The singular word used in sentences.
+    pub fn singular(self) -> &'static str {
+        match self {
+            Self::Certificates => "certificate",
+            Self::Keys => "key",
+            Self::Secrets => "secret",
+        }
+    }
+}
+
+impl fmt::Display for Kind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.as_str())
+    }
+}
+
+impl FromStr for Kind {
+    type Err = Error;
+    fn from_str(text: &str) -> Result<Self> {
+        Self::ALL.into_iter().find(|kind| kind.as_str() == text).ok_or_else(|| {
+            Error::new(
+                ErrorKind::InvalidInput,
+                format!("{text:?} is not a kind of item; use keys, secrets or certificates."),
+            )
+        })
+    }
+}
+
+/// The Azure cloud a vault lives in: decides which host names a token may be sent to.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Cloud {
+    /// The public cloud.
+    #[default]
+    Public,
+    /// Azure US Government.
+    UsGovernment,
+    /// Azure operated by 21Vianet.
+    China,
+}
+
+impl Cloud {
+    /// What the host name of every vault ends with (Microsoft Learn, "Key Vault DNS suffixes").
+    pub fn vault_suffix(self) -> &'static str {
+        match self {
+            Self::Public => "vault.azure.net",
+            Self::UsGovernment => "vault.usgovcloudapi.net",
+            Self::China => "vault.azure.cn",
+        }
+    }
+
+    /// What the host name of every Blob Storage account ends with.
+    pub fn blob_suffix(self) -> &'static str {
+        match self {
+            Self::Public => "blob.core.windows.net",
+            Self::UsGovernment => "blob.core.usgovcloudapi.net",
+            Self::China => "blob.core.chinacloudapi.cn",
+        }
+    }
+}
+
+impl FromStr for Cloud {
+    type Err = Error;
+    fn from_str(text: &str) -> Result<Self> {
+        match text {
+            "public" => Ok(Self::Public),
+            "usgovernment" => Ok(Self::UsGovernment),
+            "china" => Ok(Self::China),
+            _ => Err(Error::new(
+                ErrorKind::InvalidInput,
+                format!("{text:?} is not a cloud this program knows; use public, usgovernment or china."),
+            )),
+        }
+    }
+}
+
+/// The name of a vault: 3 to 24 letters, digits and hyphens, in lower case here because Azure ignores case.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[serde(transparent)]
+pub struct VaultName(String);
+
+impl VaultName {
+    /// Reads a vault's name or its URI. A URI must belong to `cloud`: no token is ever sent anywhere else.
+    pub fn parse(text: &str, cloud: Cloud) -> Result<Self> {
+        if !text.contains(['/', '.', ':']) {
+            return text.parse();
+        }
+        let refuse = |why: &str| {
+            Err(Error::new(
+                ErrorKind::InvalidInput,
+                format!(
+                    "{text:?} is not the URI of a vault: {why}. Write the vault's name, or https://NAME.{}.",
+                    cloud.vault_suffix()
+                ),
+            ))
+        };
+        let with_scheme = if text.contains("://") { text.to_owned() } else { format!("https://{text}") };
+        let Ok(url) = url::Url::parse(&with_scheme) else { return refuse("it cannot be read as a URI") };
+        let host = url.host_str().unwrap_or_default();
+        let plain = url.username().is_empty()
+            && url.password().is_none()
+            && url.port().is_none()
+            && matches!(url.path(), "" | "/")
+            && url.query().is_none()
+            && url.fragment().is_none();
+        if url.scheme() != "https" {
+            return refuse("it does not begin with https://");
+        }
+        if host.ends_with(".managedhsm.azure.net") {
+            return refuse("it is a Managed HSM, which has a whole backup of its own and is not supported here");
+        }
+        let Some(name) = host.strip_suffix(cloud.vault_suffix()).and_then(|name| name.strip_suffix('.')) else {
+            return refuse(&format!("its host does not end with .{}", cloud.vault_suffix()));
+        };
+        if !plain {
+            return refuse("it holds more than a host name");
+        }
+        name.parse()
+    }
+
+    /// The name.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// `https://NAME.vault.azure.net` in the given cloud.
+    pub fn uri(&self, cloud: Cloud) -> String {
+        format!("https://{}.{}", self.0, cloud.vault_suffix())
+    }
+}
+
+impl FromStr for VaultName {
+    type Err = Error;
+    fn from_str(text: &str) -> Result<Self> {
+        let sound = (3..=24).contains(&text.len())
+            && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-')
+            && text.as_bytes()[0].is_ascii_alphabetic()
+            && !text.ends_with('-')
+            && !text.contains("--");
+        if sound {
+            return Ok(Self(text.to_ascii_lowercase()));
+        }
+        Err(Error::new(
+            ErrorKind::InvalidInput,
+            format!(
+                "{text:?} is not a vault name: it has 3 to 24 letters, digits and single hyphens, begins with a \
+                 letter and does not end with a hyphen."
+            ),
+        ))
+    }
+}
+
+impl fmt::Display for VaultName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(&self.0)
+    }
+}
+
+impl<'de> Deserialize<'de> for VaultName {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        String::deserialize(deserializer)?.parse().map_err(de::Error::custom)
+    }
+}
+
+/// The name of an item: 1 to 127 letters, digits and hyphens. Key Vault ignores case in comparisons and keeps it in
+/// display, and so does this type.
+#[derive(Clone, Serialize)]
+#[serde(transparent)]
+pub struct ItemName(Box<str>);
+
+impl ItemName {
+    /// The name as the vault shows it.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    fn folded(&self) -> impl Iterator<Item = u8> + '_ {
+        self.0.bytes().map(|byte| byte.to_ascii_lowercase())
+    }
+}
+
+impl FromStr for ItemName {
+    type Err = Error;
+    fn from_str(text: &str) -> Result<Self> {
+        if (1..=127).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-') {
+            return Ok(Self(text.into()));
+        }
+        Err(Error::new(
+            ErrorKind::InvalidInput,
+            format!("{text:?} is not the name of an item: it has 1 to 127 letters, digits and hyphens."),
+        ))
+    }
+}
+
+impl PartialEq for ItemName {
+    fn eq(&self, other: &Self) -> bool {
+        self.0.eq_ignore_ascii_case(&other.0)
+    }
+}
+impl Eq for ItemName {}
+impl hash::Hash for ItemName {
+    fn hash<H: hash::Hasher>(&self, state: &mut H) {
+        self.folded().for_each(|byte| state.write_u8(byte));
+    }
+}
+impl PartialOrd for ItemName {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+impl Ord for ItemName {
+    fn cmp(&self, other: &Self) -> Ordering {
+        self.folded().cmp(other.folded())
+    }
+}
+impl fmt::Display for ItemName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(&self.0)
+    }
+}
+impl fmt::Debug for ItemName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Debug::fmt(&self.0, f)
+    }
+}
+impl<'de> Deserialize<'de> for ItemName {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        String::deserialize(deserializer)?.parse().map_err(de::Error::custom)
+    }
+}
+
+/// One item of a vault, printed as `secrets/db-password`.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct ItemId {
+    /// Its kind.
+    pub kind: Kind,
+    /// Its name.
+    pub name: ItemName,
+}
+
+impl fmt::Display for ItemId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}", self.kind, self.name)
+    }
+}
+
+/// What a listing shows of an item, without ever showing a value: the state of its current version.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Attributes {
+    /// Whether the current version may be used.
+    pub enabled: bool,
+    /// When the current version was made.
+    pub created: Timestamp,
+    /// When the current version was last changed.
+    pub updated: Timestamp,
+    /// Not to be used before.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub not_before: Option<Timestamp>,
+    /// Not to be used after.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub expires: Option<Timestamp>,
+    /// Secrets only.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub content_type: Option<Box<str>>,
+    /// Certificates only: the thumbprint (SHA-1, base64url) of the current version.
+    #[serde(default, rename = "x5t", skip_serializing_if = "Option::is_none")]
+    pub thumbprint: Option<Box<str>>,
+    /// Tags.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub tags: BTreeMap<Box<str>, Box<str>>,
+}
+
+impl Attributes {
+    /// A short hash over everything here: two listings with the same fingerprint show the same state. Part of the
+    /// names of item blobs (`docs/format.md`), so it must never change.
+    pub fn fingerprint(&self) -> String {
+        let mut hash = Sha256::new();
+        let mut field = |text: &str| {
+            hash.update((text.len() as u64).to_be_bytes());
+            hash.update(text.as_bytes());
+        };
+        let date = |date: Option<Timestamp>| date.map_or(String::new(), |date| date.unix().to_string());
+        field(if self.enabled { "enabled" } else { "disabled" });
+        field(&date(Some(self.created)));
+        field(&date(Some(self.updated)));
+        field(&date(self.not_before));
+        field(&date(self.expires));
+        field(self.content_type.as_deref().unwrap_or_default());
+        field(self.thumbprint.as_deref().unwrap_or_default());
+        for (name, value) in &self.tags {
+            field(name);
+            field(value);
+        }
+        hex::encode(&hash.finalize()[..8])
+    }
+}
+
+/// The id of a backup, such as `20261121T020000Z-1f2e3d4c`: when it started (UTC) and eight digits that tell backups of
+/// the same second apart. Ids sort by time.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[serde(transparent)]
+pub struct BackupId(String);
+
+impl BackupId {
+    /// The id of a backup that starts now.
+    pub fn new(started: Timestamp, distinction: u32) -> Self {
+        let format = format_description!("[year][month][day]T[hour][minute][second]Z");
+        let started = started.date_time().format(&format).unwrap_or_default();
+        Self(format!("{started}-{distinction:08x}"))
+    }
+
+    /// The id.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// When the backup started.
+    pub fn started(&self) -> Timestamp {
+        let format = format_description!("[year][month][day]T[hour][minute][second]Z");
+        time::PrimitiveDateTime::parse(&self.0[..16], &format)
+            .map_or(Timestamp::from_unix(0), |started| started.assume_utc().into())
+    }
+}
+
+impl FromStr for BackupId {
+    type Err = Error;
+    fn from_str(text: &str) -> Result<Self> {
+        let format = format_description!("[year][month][day]T[hour][minute][second]Z");
+        let sound = text.len() == 25
+            && text.is_ascii()
+            && text.as_bytes()[16] == b'-'
+            && text[17..].bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'))
+            && time::PrimitiveDateTime::parse(&text[..16], &format).is_ok();
+        if sound {
+            return Ok(Self(text.to_owned()));
+        }
+        Err(Error::new(
+            ErrorKind::InvalidInput,
+            format!("{text:?} is not the id of a backup; ids look like 20261121T020000Z-1f2e3d4c."),
+        ))
+    }
+}
+
+impl fmt::Display for BackupId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(&self.0)
+    }
+}
+
+/// The name a person gives a backup: 1 to 63 letters in lower case, digits and hyphens, beginning with a letter, so
+/// that it is never mistaken for an id or a time.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[serde(transparent)]
+pub struct Label(String);
+
+impl Label {
+    /// The label.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl FromStr for Label {
+    type Err = Error;
+    fn from_str(text: &str) -> Result<Self> {
+        let sound = (1..=63).contains(&text.len())
+            && text.bytes().all(|byte| matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'-'))
+            && text.as_bytes()[0].is_ascii_lowercase()
+            && text != "latest";
+        if sound {
+            return Ok(Self(text.to_owned()));
+        }
+        Err(Error::new(
+            ErrorKind::InvalidInput,
+            format!(
+                "{text:?} is not a label: it has 1 to 63 lower-case letters, digits and hyphens, begins with a letter \
+                 and is not \"latest\"."
+            ),
+        ))
+    }
+}
+
+impl fmt::Display for Label {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(&self.0)
+    }
+}
+
+macro_rules! deserialize_by_parsing {
+    ($($name:ty),*) => { $(
+        impl<'de> Deserialize<'de> for $name {
+            fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+                String::deserialize(deserializer)?.parse().map_err(de::Error::custom)
+            }
+        }
+    )* };
+}
+deserialize_by_parsing!(BackupId, Label, Timestamp);
+
+impl Serialize for Timestamp {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+/// The bytes of one item's backup. They are a secret for their whole life: whoever can restore them can read the item.
+/// Nothing prints them.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Sealed(Bytes);
+
+impl Sealed {
+    /// Wraps the bytes.
+    pub fn new(bytes: impl Into<Bytes>) -> Self {
+        Self(bytes.into())
+    }
+
+    /// The bytes, for the store and for the vault.
+    pub fn bytes(&self) -> &Bytes {
+        &self.0
+    }
+
+    /// Their SHA-256, in hexadecimal.
+    pub fn sha256(&self) -> String {
+        hex::encode(Sha256::digest(&self.0))
+    }
+}
+
+impl fmt::Debug for Sealed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Sealed({} bytes)", self.0.len())
+    }
+}

@@ -1,0 +1,121 @@
+//! One attempt at an operation, with its record kept up to date: the same for the functions and the command line.
+
+use std::{collections::BTreeMap, future::Future, time::Duration};
+
+use tokio::time::Instant;
+
+use crate::{
+    error::{Error, Result},
+    model::{BackupId, Timestamp},
+    report::{ItemReport, Problem, Progress, Status},
+    repository::{Repository, operation::Operation},
+};
+
+/// How often the record follows the progress.
+const HEARTBEAT: Duration = Duration::from_secs(2);
+
+/// What an attempt that got to its end has to say.
+#[derive(Clone, Debug)]
+pub struct Done {
+    /// A final status.
+    pub status: Status,
+    /// The backup that was made or restored.
+    pub backup_id: Option<BackupId>,
+    /// How many items ended how.
+    pub counts: BTreeMap<String, u64>,
+    /// A sentence.
+    pub message: String,
+    /// What went wrong beside single items.
+    pub problems: Vec<Problem>,
+    /// The items worth recording.
+    pub items: Vec<ItemReport>,
+}
+
+/// Whether an attempt that fails may be followed by another.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Attempts {
+    /// The queue delivers again.
+    MoreToCome,
+    /// Nobody will try again.
+    Last,
+}
+
+/// Runs `work` as an attempt at `operation` and records how it goes and ends.
+///
+/// Returns the final record, or the error of an attempt that is to be repeated: then the record still says `Running`
+/// and why. The record's own failure to be written while the work goes on is logged, not fatal; at the end it is.
+pub async fn attempt<F>(
+    repository: &Repository,
+    mut operation: Operation,
+    attempts: Attempts,
+    progress: &Progress,
+    now: Timestamp,
+    work: F,
+) -> Result<Operation>
+where
+    F: Future<Output = Result<Done>>,
+{
+    let start = Instant::now();
+    operation.status = Status::Running;
+    operation.attempts += 1;
+    operation.started_at.get_or_insert(now);
+    operation.updated_at = now;
+    operation.message = None;
+    operation.problems.clear();
+    operation.progress = progress.look();
+    repository.save_operation(&operation).await?;
+
+    let result = {
+        tokio::pin!(work);
+        let mut heartbeat = tokio::time::interval_at(start + HEARTBEAT, HEARTBEAT);
+        heartbeat.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        loop {
+            tokio::select! {
+                result = &mut work => break result,
+                _ = heartbeat.tick() => {
+                    let look = progress.look();
+                    if look != operation.progress {
+                        operation.progress = look;
+                        operation.updated_at = now.plus(start.elapsed());
+                        if let Err(error) = repository.save_operation(&operation).await {
+                            tracing::warn!(operation = %operation.id, error = %error, "could not record the progress");
+                        }
+                    }
+                }
+            }
+        }
+    };
+
+    let ended = now.plus(start.elapsed());
+    operation.progress = progress.look();
+    operation.updated_at = ended;
+    let outcome = match result {
+        Ok(done) => {
+            operation.status = done.status;
+            operation.finished_at = Some(ended);
+            operation.backup_id = done.backup_id.or(operation.backup_id);
+            operation.counts = done.counts;
+            operation.message = Some(done.message);
+            operation.problems = done.problems;
+            operation.items = done.items;
+            Ok(())
+        }
+        Err(error) => {
+            operation.problems = vec![Problem::from(&error)];
+            if attempts == Attempts::MoreToCome && error.kind().is_transient() {
+                operation.message = Some(format!("Attempt {} failed and will be repeated.", operation.attempts));
+                Err(error)
+            } else {
+                operation.status = Status::Failed;
+                operation.finished_at = Some(ended);
+                operation.message = Some(error.message().to_owned());
+                Ok(())
+            }
+        }
+    };
+    repository.save_operation(&operation).await.map_err(|error| {
+        let message = format!("The outcome of operation {} could not be recorded.", operation.id);
+        Error::new(error.kind(), message).because(error)
+    })?;
+    outcome.map(|()| operation)
+}

@@ -1,0 +1,432 @@
+//! What the blobs mean: backups of vaults, and the records of operations (`docs/format.md`).
+//!
+//! Order of writing: the items of a backup, then its manifest, whose presence is the commit. Nothing in the backup
+//! container is ever overwritten. What must change lives in a second container, the state.
+
+pub mod manifest;
+mod names;
+pub mod operation;
+
+use std::{collections::HashMap, fmt, str::FromStr, sync::Arc};
+
+use bytes::Bytes;
+use futures::TryStreamExt as _;
+use uuid::Uuid;
+
+use self::{
+    manifest::{Header, Item, Manifest},
+    operation::{OPERATION_VERSION, Operation},
+};
+use crate::{
+    error::{Error, ErrorKind, Result},
+    model::{Attributes, BackupId, ItemId, Label, Sealed, Timestamp, VaultName},
+    store::{Create, Lease, Store},
+};
+
+/// Long enough for the header of nearly every manifest, so that listing backups does not read their items.
+const HEAD: u64 = 32 * 1024;
+
+/// All backups of all vaults, and the operations on them.
+#[derive(Clone, Debug)]
+pub struct Repository {
+    backups: Arc<dyn Store>,
+    state: Arc<dyn Store>,
+}
+
+/// A backup as a listing shows it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct BackupRef {
+    /// The vault it is of.
+    pub vault: VaultName,
+    /// Its id.
+    pub id: BackupId,
+    /// Its label.
+    pub label: Option<Label>,
+}
+
+/// How a person names a backup.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Selector {
+    /// The newest.
+    Latest,
+    /// By id.
+    Id(BackupId),
+    /// By label; the newest of that label.
+    Label(Label),
+    /// The newest that was complete at or before this moment.
+    At(Timestamp),
+}
+
+impl FromStr for Selector {
+    type Err = Error;
+    fn from_str(text: &str) -> Result<Self> {
+        if text == "latest" {
+            return Ok(Self::Latest);
+        }
+        if let Ok(id) = text.parse() {
+            return Ok(Self::Id(id));
+        }
+        if let Ok(moment) = text.parse() {
+            return Ok(Self::At(moment));
+        }
+        text.parse().map(Self::Label).map_err(|_| {
+            Error::new(
+                ErrorKind::InvalidInput,
+                format!(
+                    "{text:?} does not name a backup. Use latest, an id such as 20261121T020000Z-1f2e3d4c, a label, or \
+                     an RFC 3339 time such as 2026-11-21T02:00:00Z."
+                ),
+            )
+        })
+    }
+}
+
+impl fmt::Display for Selector {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Latest => f.write_str("latest"),
+            Self::Id(id) => id.fmt(f),
+            Self::Label(label) => label.fmt(f),
+            Self::At(moment) => moment.fmt(f),
+        }
+    }
+}
+
+impl Repository {
+    /// Backups in one container, state in another: the first can be locked against any change.
+    pub fn new(backups: Arc<dyn Store>, state: Arc<dyn Store>) -> Self {
+        Self { backups, state }
+    }
+
+    /// What a person calls the place of the backups.
+    pub fn describe(&self) -> String {
+        self.backups.describe()
+    }
+
+    /// All vaults that have a backup or the beginning of one.
+    pub async fn vaults(&self) -> Result<Vec<VaultName>> {
+        let folders: Vec<String> = self.backups.folders(names::VAULTS).try_collect().await?;
+        Ok(folders.iter().filter_map(|folder| folder.parse().ok()).collect())
+    }
+
+    /// All backups of a vault, oldest first. Names that are not those of manifests are passed over.
+    pub async fn backups(&self, vault: &VaultName) -> Result<Vec<BackupRef>> {
+        let prefix = names::manifests(vault);
+        let entries: Vec<_> = self.backups.list(&prefix, None).try_collect().await?;
+        let mut backups: Vec<BackupRef> = entries
+            .iter()
+            .filter_map(|entry| names::parse_manifest(&entry.name))
+            .map(|(id, label)| BackupRef { vault: vault.clone(), id, label })
+            .collect();
+        backups.sort_by(|a, b| a.id.cmp(&b.id));
+        Ok(backups)
+    }
+
+    /// The backup a person means. `NotFound` names the newest ones there are.
+    pub async fn find(&self, vault: &VaultName, selector: &Selector) -> Result<BackupRef> {
+        let backups = self.backups(vault).await?;
+        let newest_first = backups.iter().rev();
+        let found = match selector {
+            Selector::Latest => backups.last(),
+            Selector::Id(id) => backups.iter().find(|backup| backup.id == *id),
+            Selector::Label(label) => newest_first.clone().find(|backup| backup.label.as_ref() == Some(label)),
+            Selector::At(moment) => {
+                let mut found = None;
+                for backup in newest_first.clone().filter(|backup| backup.id.started() <= *moment) {
+                    if self.header(backup).await?.finished_at <= *moment {
+                        found = Some(backup);
+                        break;
+                    }
+                }
+                found
+            }
+        };
+        found.cloned().ok_or_else(|| {
+            let known = if backups.is_empty() {
+                format!("there is no backup of that vault in {}", self.describe())
+            } else {
+                let newest: Vec<String> = newest_first.take(3).map(ToString::to_string).collect();
+                format!("the newest are {}; `keyvault-backup list {vault}` shows all", newest.join(", "))
+            };
+            Error::new(ErrorKind::NotFound, format!("No backup {selector} of vault {vault} was found: {known}."))
+                .at("backup")
+        })
+    }
+
+    /// All about a backup but its items, from the beginning of its manifest. Unlike [`Repository::open`] this does not
+    /// check the manifest's hash.
+    pub async fn header(&self, backup: &BackupRef) -> Result<Header> {
+        let name = backup.manifest();
+        let start = self.backups.read_start(&name, HEAD).await?;
+        if let Some(header) = Header::decode(&name, &start)? {
+            return Ok(header);
+        }
+        Ok(self.open(backup).await?.header)
+    }
+
+    /// A backup with all its items, checked.
+    pub async fn open(&self, backup: &BackupRef) -> Result<Manifest> {
+        let name = backup.manifest();
+        Manifest::decode(&name, &self.backups.read(&name).await?)
+    }
+
+    /// The bytes of an item, checked against size and hash. `Corrupt` when they are not what was written.
+    pub async fn read_item(&self, item: &Item) -> Result<Sealed> {
+        let damaged = |why: String| {
+            let message = format!(
+                "The stored backup of {} is damaged: {why} (blob {}). Use another backup for this item.",
+                item.id, item.blob
+            );
+            Error::new(ErrorKind::Corrupt, message).at(item.id.to_string())
+        };
+        let bytes = match self.backups.read(&item.blob).await {
+            Err(error) if error.kind() == ErrorKind::NotFound => return Err(damaged("it is not there".into())),
+            other => other?,
+        };
+        if bytes.len() as u64 != item.size {
+            return Err(damaged(format!("it has {} bytes instead of {}", bytes.len(), item.size)));
+        }
+        let sealed = Sealed::new(bytes);
+        if sealed.sha256() != *item.sha256 {
+            return Err(damaged("its content does not have the recorded SHA-256".into()));
+        }
+        Ok(sealed)
+    }
+
+    /// Takes the right to be the only one that backs this vault up, for `operation`.
+    pub async fn lock(&self, vault: &VaultName, operation: Uuid) -> Result<Lock> {
+        match self.state.lease(&names::lease(vault)).await {
+            Ok(lease) => {
+                // Tells whoever comes second who was first. Not needed for the exclusion itself.
+                self.state.replace(&names::lock_holder(vault), operation.to_string().into()).await?;
+                Ok(Lock::Taken(lease))
+            }
+            Err(error) if error.kind() == ErrorKind::Busy => {
+                let holder = match self.state.read(&names::lock_holder(vault)).await {
+                    Ok(text) => std::str::from_utf8(&text).ok().and_then(|text| text.parse().ok()),
+                    Err(error) if error.kind() == ErrorKind::NotFound => None,
+                    Err(error) => return Err(error),
+                };
+                Ok(Lock::HeldBy(holder))
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Begins a backup, or goes on with one that was interrupted: what the interrupted run has written is found again.
+    /// Nothing is visible before [`Draft::commit`].
+    pub async fn begin(&self, vault: &VaultName, id: &BackupId, label: Option<&Label>) -> Result<Draft> {
+        let entries: Vec<_> = self.backups.list(&names::items(vault, id), None).try_collect().await?;
+        let leftovers = entries
+            .into_iter()
+            .filter_map(|entry| {
+                let blob = names::parse_item(&entry.name)?;
+                let written = Timestamp::from(entry.created);
+                let stored = Stored { blob: entry.name.into(), size: entry.size, sha256: blob.sha256.into(), written };
+                Some(((blob.item, blob.fingerprint), stored))
+            })
+            .collect();
+        let reference = BackupRef { vault: vault.clone(), id: id.clone(), label: label.cloned() };
+        Ok(Draft { backups: self.backups.clone(), reference, leftovers })
+    }
+
+    /// Records a new operation; the record that is there already when the id is known.
+    pub async fn create_operation(&self, operation: &Operation) -> Result<Option<Operation>> {
+        // The row of the listing first: a row without a record is passed over, a record without a row is never listed.
+        self.state.create(&names::by_time(operation.created_at, operation.id), Bytes::new()).await?;
+        match self.state.create(&names::operation(operation.id), encode(operation)?).await? {
+            Create::Created => Ok(None),
+            Create::Exists => self.operation(operation.id).await.map(Some),
+        }
+    }
+
+    /// Writes an operation's record anew.
+    pub async fn save_operation(&self, operation: &Operation) -> Result<()> {
+        self.state.replace(&names::operation(operation.id), encode(operation)?).await
+    }
+
+    /// The record of an operation. `NotFound` when there is none.
+    pub async fn operation(&self, id: Uuid) -> Result<Operation> {
+        let name = names::operation(id);
+        let bytes = self.state.read(&name).await.map_err(|error| match error.kind() {
+            ErrorKind::NotFound => {
+                Error::new(ErrorKind::NotFound, format!("There is no operation {id}.")).at("id").because(error)
+            }
+            _ => error,
+        })?;
+        let operation: Operation = decode(&name, &bytes)?;
+        if operation.format_version > OPERATION_VERSION {
+            let message = format!(
+                "The record {name} has format version {}; this release reads up to {OPERATION_VERSION}. Use a newer \
+                 release of keyvault-backup.",
+                operation.format_version
+            );
+            return Err(Error::new(ErrorKind::NewerFormat, message));
+        }
+        Ok(operation)
+    }
+
+    /// Operations, newest first, and what to pass as `after` to go on.
+    pub async fn operations(&self, after: Option<&str>, count: usize) -> Result<(Vec<Operation>, Option<String>)> {
+        let after = after.map(|after| format!("{}{after}", names::BY_TIME));
+        let mut rows = self.state.list(names::BY_TIME, after.as_deref());
+        let (mut operations, mut last) = (Vec::new(), None);
+        while let Some(row) = rows.try_next().await? {
+            if operations.len() == count {
+                return Ok((operations, last));
+            }
+            if let Some(id) = names::parse_by_time(&row.name) {
+                match self.operation(id).await {
+                    // A request that was repeated later has left a second row.
+                    Ok(operation) if names::by_time(operation.created_at, id) != row.name => (),
+                    Ok(operation) => operations.push(operation),
+                    // The index outlives a record that was tidied away.
+                    Err(error) if error.kind() == ErrorKind::NotFound => (),
+                    Err(error) => return Err(error),
+                }
+            }
+            last = row.name.strip_prefix(names::BY_TIME).map(str::to_owned);
+        }
+        Ok((operations, None))
+    }
+
+    /// Keeps the plan of a restore; the plan that was kept first when there is one, so that every attempt follows it.
+    pub async fn keep_plan(&self, operation: Uuid, plan: Bytes) -> Result<Bytes> {
+        match self.state.create(&names::plan(operation), plan.clone()).await? {
+            Create::Created => Ok(plan),
+            Create::Exists => self.state.read(&names::plan(operation)).await,
+        }
+    }
+
+    /// The plan that an earlier attempt kept.
+    pub async fn kept_plan(&self, operation: Uuid) -> Result<Option<Bytes>> {
+        match self.state.read(&names::plan(operation)).await {
+            Ok(plan) => Ok(Some(plan)),
+            Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+}
+
+impl BackupRef {
+    fn manifest(&self) -> String {
+        names::manifest(&self.vault, &self.id, self.label.as_ref())
+    }
+}
+
+impl fmt::Display for BackupRef {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.label {
+            Some(label) => write!(f, "{} ({label})", self.id),
+            None => self.id.fmt(f),
+        }
+    }
+}
+
+/// What [`Repository::lock`] found.
+#[derive(Debug)]
+pub enum Lock {
+    /// The vault is ours until the lease is released.
+    Taken(Box<dyn Lease>),
+    /// Another operation is at work on it, or the same one in another worker.
+    HeldBy(Option<Uuid>),
+}
+
+/// A backup in the making.
+#[derive(Debug)]
+pub struct Draft {
+    backups: Arc<dyn Store>,
+    reference: BackupRef,
+    leftovers: HashMap<(ItemId, String), Stored>,
+}
+
+/// Where an item's bytes are.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Stored {
+    /// The blob's name.
+    pub blob: Box<str>,
+    /// Its size in bytes.
+    pub size: u64,
+    /// Its SHA-256 in hexadecimal.
+    pub sha256: Box<str>,
+    /// When the blob was created.
+    pub written: Timestamp,
+}
+
+/// What [`Draft::commit`] found.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Commit {
+    /// The backup exists now.
+    Committed,
+    /// Another attempt of the same operation has committed it; its manifest stands.
+    AlreadyCommitted(Box<Header>),
+}
+
+impl Draft {
+    /// The backup's id.
+    pub fn id(&self) -> &BackupId {
+        &self.reference.id
+    }
+
+    /// What an interrupted attempt has written of an item in this very state.
+    pub fn leftover(&self, item: &ItemId, attributes: &Attributes) -> Option<&Stored> {
+        self.leftovers.get(&(item.clone(), attributes.fingerprint()))
+    }
+
+    /// The header of this backup's manifest if an earlier attempt got as far as committing it.
+    pub async fn committed(&self) -> Result<Option<Header>> {
+        let name = self.reference.manifest();
+        match self.backups.read(&name).await {
+            Ok(text) => Manifest::decode(&name, &text).map(|manifest| Some(manifest.header)),
+            Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Writes the bytes of one item in the given state.
+    pub async fn write(
+        &self,
+        item: &ItemId,
+        attributes: &Attributes,
+        backup: &Sealed,
+        now: Timestamp,
+    ) -> Result<Stored> {
+        let sha256 = backup.sha256();
+        let BackupRef { vault, id, .. } = &self.reference;
+        let blob = names::item(vault, id, item, &attributes.fingerprint(), &sha256);
+        // The name holds the hash of the content, so a blob of that name is this blob.
+        self.backups.create(&blob, backup.bytes().clone()).await?;
+        Ok(Stored { blob: blob.into(), size: backup.bytes().len() as u64, sha256: sha256.into(), written: now })
+    }
+
+    /// Makes the backup exist.
+    pub async fn commit(&self, manifest: &Manifest) -> Result<Commit> {
+        let name = self.reference.manifest();
+        let text = Bytes::from(manifest.encode()?);
+        match self.backups.create(&name, text.clone()).await? {
+            Create::Created => Ok(Commit::Committed),
+            // Our own answer may have been lost on the way; then the blob is ours.
+            Create::Exists => {
+                let stored = self.backups.read(&name).await?;
+                if stored == text {
+                    return Ok(Commit::Committed);
+                }
+                Ok(Commit::AlreadyCommitted(Box::new(Manifest::decode(&name, &stored)?.header)))
+            }
+        }
+    }
+}
+
+fn encode(operation: &Operation) -> Result<Bytes> {
+    serde_json::to_vec_pretty(operation).map(Bytes::from).map_err(|cause| {
+        Error::new(ErrorKind::Internal, format!("Could not write the record of operation {}.", operation.id))
+            .because(cause)
+    })
+}
+
+fn decode<T: serde::de::DeserializeOwned>(name: &str, bytes: &[u8]) -> Result<T> {
+    serde_json::from_slice(bytes).map_err(|cause| {
+        let message = format!("The record {name} is damaged: it cannot be read. Start the operation again.");
+        Error::new(ErrorKind::Corrupt, message).at(name).because(cause)
+    })
+}

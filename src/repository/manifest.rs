@@ -1,0 +1,296 @@
+//! The manifest: the JSON that makes a backup exist. Format version 1, specified in `docs/format.md`.
+//!
+//! It is one JSON document whose text has a fixed shape, so that it can be listed by its head, searched with `grep` and
+//! checked by itself: the header's fields, then the line `  "items": [`, then one line per item, and at the end the
+//! line `  "sha256": "…"`, the hash of every byte before that line.
+
+use serde::{Deserialize, Serialize};
+use sha2::{Digest as _, Sha256};
+
+use crate::{
+    error::{Error, ErrorKind, Result},
+    model::{Attributes, BackupId, ItemId, Kind, Label, Timestamp, VaultName},
+    report::Status,
+};
+
+/// The newest format this release reads and the one it writes.
+pub const FORMAT_VERSION: u32 = 1;
+
+const ITEMS: &str = "\n  \"items\": [";
+const HASH: &str = "\n  \"sha256\": \"";
+
+/// A backup: what was in the vault, and where the bytes are.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Manifest {
+    /// All about the backup but its items.
+    pub header: Header,
+    /// Every item, in the order of kind and name.
+    pub items: Vec<Item>,
+}
+
+/// All about a backup but its items.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Header {
+    /// [`FORMAT_VERSION`].
+    pub format_version: u32,
+    /// The release of this program that wrote it.
+    pub tool_version: String,
+    /// The backup's id.
+    pub backup_id: BackupId,
+    /// The vault that was backed up.
+    pub vault: VaultName,
+    /// Its URI.
+    pub vault_uri: String,
+    /// When the listing began.
+    pub started_at: Timestamp,
+    /// When the last item was written.
+    pub finished_at: Timestamp,
+    /// `Succeeded`, or `PartiallySucceeded` when something is stale or missing.
+    pub status: Status,
+    /// Whether every item was read anew.
+    pub full: bool,
+    /// The name a person gave it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub label: Option<Label>,
+    /// The backup whose item blobs this one shares.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub previous_backup: Option<BackupId>,
+    /// The patterns of `BACKUP_ITEMS`; empty means everything.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub filter: Vec<String>,
+    /// How many of what.
+    pub counts: Counts,
+    /// What is not in this backup, or only as an older copy, and why.
+    #[serde(default)]
+    pub failures: Vec<Failure>,
+}
+
+/// How many of what a backup holds and did.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Counts {
+    /// Keys in the backup.
+    pub keys: u64,
+    /// Secrets in the backup.
+    pub secrets: u64,
+    /// Certificates in the backup.
+    pub certificates: u64,
+    /// Keys and secrets that are held by their certificate's backup.
+    pub managed_skipped: u64,
+    /// Items that the filter left out.
+    pub filtered_out: u64,
+    /// Items read from the vault in this run.
+    pub read: u64,
+    /// Unchanged items whose blob an earlier backup wrote.
+    pub carried_over: u64,
+    /// Items that are in the backup as an older copy only, because this run could not read them.
+    pub stale: u64,
+    /// Items that are in the vault and not in the backup.
+    pub missing: u64,
+    /// Bytes of all item blobs.
+    pub bytes: u64,
+}
+
+impl Counts {
+    /// Items in the backup.
+    pub fn items(&self) -> u64 {
+        self.keys + self.secrets + self.certificates
+    }
+
+    /// Counts one item of the backup.
+    pub fn add(&mut self, kind: Kind, bytes: u64) {
+        *match kind {
+            Kind::Keys => &mut self.keys,
+            Kind::Secrets => &mut self.secrets,
+            Kind::Certificates => &mut self.certificates,
+        } += 1;
+        self.bytes += bytes;
+    }
+}
+
+/// Something that could not be backed up this time.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Failure {
+    /// The kind that could not be listed, or of the item that could not be read.
+    pub kind: Kind,
+    /// The item; absent when the whole kind could not be listed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub name: Option<Box<str>>,
+    /// A stable code ([`ErrorKind::code`]).
+    pub code: String,
+    /// The sentence.
+    pub reason: String,
+}
+
+/// One item of a backup.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Item {
+    /// Kind and name.
+    #[serde(flatten)]
+    pub id: ItemId,
+    /// The version that was current.
+    pub version: Box<str>,
+    /// Versions made in the same second that may have been the current one as well (secrets only).
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub ties: Vec<Box<str>>,
+    /// How many versions the item had.
+    pub versions: u32,
+    /// The state of the current version.
+    pub attributes: Attributes,
+    /// The name of the item's blob in the backup container.
+    pub blob: Box<str>,
+    /// The blob's size in bytes.
+    pub size: u64,
+    /// The blob's SHA-256 in hexadecimal.
+    pub sha256: Box<str>,
+    /// When the vault was asked for this copy: changes up to then are in it.
+    pub taken_at: Timestamp,
+    /// Present when this copy is older than the backup, because the item could not be read.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stale: Option<Stale>,
+}
+
+/// Why an item is in a backup as an older copy only.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Stale {
+    /// A stable code ([`ErrorKind::code`]).
+    pub code: String,
+    /// The sentence.
+    pub reason: String,
+}
+
+impl Item {
+    /// When its blob was written: by which backup, says the blob's name. Older than `taken_at` never, newer when a
+    /// stale copy was written anew to keep it under the container's protection.
+    pub fn written_at(&self) -> Timestamp {
+        super::names::writer(&self.blob).map_or(self.taken_at, |id| id.started())
+    }
+}
+
+impl Manifest {
+    /// The text that is stored.
+    pub fn encode(&self) -> Result<Vec<u8>> {
+        let failed = |cause| Error::new(ErrorKind::Internal, "Could not write the manifest as JSON.").because(cause);
+        let mut text = serde_json::to_string_pretty(&self.header).map_err(failed)?.into_bytes();
+        text.truncate(text.len() - "\n}".len());
+        text.push(b',');
+        text.extend_from_slice(ITEMS.as_bytes());
+        for (index, item) in self.items.iter().enumerate() {
+            text.extend_from_slice(if index == 0 { b"\n    " } else { b",\n    " });
+            serde_json::to_writer(&mut text, item).map_err(failed)?;
+        }
+        text.extend_from_slice(b"\n  ],");
+        let hash = hex::encode(Sha256::digest(&text));
+        text.extend_from_slice(format!("{HASH}{hash}\"\n}}\n").as_bytes());
+        Ok(text)
+    }
+
+    /// Reads and checks a stored text. `name` is the blob's, for messages.
+    pub fn decode(name: &str, text: &[u8]) -> Result<Self> {
+        check_version(name, text)?;
+        let hash_at = find_last(text, HASH.as_bytes()).ok_or_else(|| corrupt(name, "its hash is missing"))?;
+        let expected = format!("{HASH}{}\"\n}}\n", hex::encode(Sha256::digest(&text[..hash_at])));
+        if text[hash_at..] != *expected.as_bytes() {
+            return Err(corrupt(name, "its content does not have the hash it says"));
+        }
+        let header = Header::decode(name, text)?
+            .ok_or_else(|| corrupt(name, "it does not have the line that begins its items"))?;
+        let items_at = find(text, ITEMS.as_bytes()).unwrap_or_default() + ITEMS.len() - 1;
+        let list = &text[items_at..hash_at - 1];
+        let items: Vec<Item> =
+            serde_json::from_slice(list).map_err(|cause| corrupt(name, "its items cannot be read").because(cause))?;
+        let manifest = Self { header, items };
+        manifest.check(name)?;
+        Ok(manifest)
+    }
+
+    /// The item of that id.
+    pub fn item(&self, id: &ItemId) -> Option<&Item> {
+        self.items.binary_search_by(|item| item.id.cmp(id)).ok().map(|index| &self.items[index])
+    }
+
+    /// What a hash cannot tell: that the manifest is one this program could have written at this place.
+    fn check(&self, name: &str) -> Result<()> {
+        if !self.items.windows(2).all(|pair| pair[0].id < pair[1].id) {
+            return Err(corrupt(name, "its items are not in order"));
+        }
+        match super::names::parse_manifest(name) {
+            Some((id, label)) if id == self.header.backup_id && label == self.header.label => (),
+            _ => return Err(corrupt(name, "it is stored under another backup's name")),
+        }
+        if name != super::names::manifest(&self.header.vault, &self.header.backup_id, self.header.label.as_ref()) {
+            return Err(corrupt(name, "it is stored under another vault's name"));
+        }
+        for item in &self.items {
+            let sound = super::names::parse_item(&item.blob).is_some_and(|blob| {
+                blob.item == item.id
+                    && *blob.sha256 == *item.sha256
+                    && blob.fingerprint == item.attributes.fingerprint()
+            });
+            let here = item.blob.starts_with(&format!("{}{}/items/", super::names::VAULTS, self.header.vault));
+            if !sound || !here {
+                return Err(corrupt(name, &format!("the blob it names for {} is not one of that item", item.id)));
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Header {
+    /// Reads the header from the beginning of a manifest; `None` when the beginning does not reach the items.
+    pub fn decode(name: &str, start: &[u8]) -> Result<Option<Self>> {
+        let Some(end) = find(start, ITEMS.as_bytes()) else { return Ok(None) };
+        let mut text = start[..end].to_vec();
+        if text.pop() != Some(b',') {
+            return Err(corrupt(name, "its header does not end where its items begin"));
+        }
+        text.push(b'}');
+        check_version(name, &text)?;
+        let header =
+            serde_json::from_slice(&text).map_err(|cause| corrupt(name, "its header cannot be read").because(cause))?;
+        Ok(Some(header))
+    }
+}
+
+/// Refuses a newer format before anything else of it is judged.
+fn check_version(name: &str, text: &[u8]) -> Result<()> {
+    #[derive(Deserialize)]
+    #[serde(rename_all = "camelCase")]
+    struct Version {
+        format_version: u32,
+    }
+    match serde_json::from_slice::<Version>(text) {
+        Ok(Version { format_version: 1..=FORMAT_VERSION }) => Ok(()),
+        Ok(Version { format_version: 0 }) => Err(corrupt(name, "it has format version 0")),
+        Ok(Version { format_version }) => Err(Error::new(
+            ErrorKind::NewerFormat,
+            format!(
+                "The manifest {name} has format version {format_version}; this release ({}) reads up to version \
+                 {FORMAT_VERSION}. Use a newer release of keyvault-backup.",
+                env!("CARGO_PKG_VERSION")
+            ),
+        )
+        .at(name)),
+        Err(cause) => Err(corrupt(name, "it is not whole JSON").because(cause)),
+    }
+}
+
+fn corrupt(name: &str, why: &str) -> Error {
+    Error::new(
+        ErrorKind::Corrupt,
+        format!("The manifest {name} is damaged: {why}. Use another backup, and keep this one for inspection."),
+    )
+    .at(name)
+}
+
+fn find(text: &[u8], part: &[u8]) -> Option<usize> {
+    text.windows(part.len()).position(|window| window == part)
+}
+
+fn find_last(text: &[u8], part: &[u8]) -> Option<usize> {
+    text.windows(part.len()).rposition(|window| window == part)
+}

@@ -1,0 +1,116 @@
+//! The stored record of one asynchronous run: backup, restore (verification and drills later). One JSON blob in the
+//! state container, written anew as the run goes on; `docs/format.md` describes it. It is evidence for people and the
+//! source of `GET api/operations`; losing it loses no backup.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+use uuid::Uuid;
+
+use crate::{
+    model::{BackupId, Label, Timestamp, VaultName},
+    report::{ItemReport, Problem, Snapshot, Status},
+};
+
+/// What a record's format version is.
+pub const OPERATION_VERSION: u32 = 1;
+
+/// What an operation does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum OperationKind {
+    /// Backs one vault up.
+    Backup,
+    /// Restores a backup into a vault.
+    Restore,
+}
+
+impl OperationKind {
+    /// The word.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Backup => "backup",
+            Self::Restore => "restore",
+        }
+    }
+}
+
+/// The record of an operation.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Operation {
+    /// [`OPERATION_VERSION`].
+    pub format_version: u32,
+    /// Its id.
+    pub id: Uuid,
+    /// What it does.
+    pub kind: OperationKind,
+    /// Where it stands.
+    pub status: Status,
+    /// The vault that is backed up, or whose backup is restored.
+    pub vault: VaultName,
+    /// The vault that is restored into.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub target_vault: Option<VaultName>,
+    /// The backup that is made or restored, once it is known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub backup_id: Option<BackupId>,
+    /// The name for the backup that is made.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub label: Option<Label>,
+    /// What was asked for, as far as it is not above; compared when a request is repeated.
+    pub request: serde_json::Value,
+    /// When it was asked for.
+    pub created_at: Timestamp,
+    /// When a worker began with it for the first time.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub started_at: Option<Timestamp>,
+    /// When this record was written.
+    pub updated_at: Timestamp,
+    /// When it ended.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub finished_at: Option<Timestamp>,
+    /// How often a worker has begun with it.
+    pub attempts: u32,
+    /// How far the present attempt is.
+    pub progress: Snapshot,
+    /// How many items ended how.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub counts: BTreeMap<String, u64>,
+    /// A sentence about the outcome.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub message: Option<String>,
+    /// What went wrong as a whole.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub problems: Vec<Problem>,
+    /// The items: all of them for a restore, those with trouble for a backup.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub items: Vec<ItemReport>,
+}
+
+impl Operation {
+    /// A record of something that was asked for and not begun.
+    pub fn new(id: Uuid, kind: OperationKind, vault: VaultName, request: serde_json::Value, now: Timestamp) -> Self {
+        Self {
+            format_version: OPERATION_VERSION,
+            id,
+            kind,
+            status: Status::NotStarted,
+            vault,
+            target_vault: None,
+            backup_id: None,
+            label: None,
+            request,
+            created_at: now,
+            started_at: None,
+            updated_at: now,
+            finished_at: None,
+            attempts: 0,
+            progress: Snapshot::default(),
+            counts: BTreeMap::new(),
+            message: None,
+            problems: Vec::new(),
+            items: Vec::new(),
+        }
+    }
+}

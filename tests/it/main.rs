@@ -1,0 +1,6 @@
+//! The integration tests: one binary, so that there is one link.
+
+mod azurite;
+mod round_trip;
+mod store;
+mod world;
