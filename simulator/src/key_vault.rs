@@ -180,7 +180,7 @@ impl KeyVaults {
             Verb::Restore => Some(items::open_backup(&host.options, &route, body)),
             _ => None,
         };
-        if let Some(Ok((_, item))) = brought.as_ref().map(|it| it.as_ref().map(|it| &it.items[0])) {
+        if let Some((_, item)) = brought.as_ref().and_then(|it| it.as_ref().ok()?.items.first()) {
             item.name.clone_into(&mut trace.name);
         }
         match self.fault(&trace.vault, route.operation, &trace.name) {
