@@ -3,4 +3,5 @@
 mod azurite;
 mod round_trip;
 mod store;
+mod tidy;
 mod world;
