@@ -1,5 +1,7 @@
 //! The integration tests: one binary, so that there is one link.
 
+#![allow(clippy::disallowed_methods, clippy::disallowed_types, reason = "tests arrange and look at the outside")]
+
 mod azurite;
 mod round_trip;
 mod store;
