@@ -55,7 +55,7 @@ pub struct Settings {
     /// The cloud: public, usgovernment or china [default: public].
     #[arg(long, global = true, env = "AZURE_CLOUD", value_name = "CLOUD", hide_env_values = true)]
     pub azure_cloud: Option<String>,
-    /// What is logged: error, warn, info, debug or trace [default: info; warn on the command line].
+    /// What is logged: error, warn, info, debug or trace [default: info; off on the command line].
     #[arg(long, global = true, env = "LOG_LEVEL", value_name = "LEVEL", hide_env_values = true)]
     pub log_level: Option<String>,
 }

@@ -3,6 +3,7 @@
 #![allow(clippy::disallowed_methods, clippy::disallowed_types, reason = "tests arrange and look at the outside")]
 
 mod azurite;
+mod format_docs;
 mod round_trip;
 mod store;
 mod tidy;
