@@ -1,6 +1,8 @@
 //! The integration tests: one binary, so that there is one link.
 
+mod api;
 mod azurite;
+mod local_azure;
 mod round_trip;
 mod store;
 mod tidy;
