@@ -102,7 +102,12 @@ impl Config {
         let mut mistakes = Vec::new();
         let mut reader = Reader { mistakes: &mut mistakes };
         let cloud = reader.one("AZURE_CLOUD", &settings.azure_cloud, str::parse).unwrap_or_default();
-        let vaults = |text: &str| list(text).map(|name| VaultName::parse(name, cloud)).collect::<Result<Vec<_>>>();
+        let vaults = |text: &str| {
+            let mut vaults = list(text).map(|name| VaultName::parse(name, cloud)).collect::<Result<Vec<_>>>()?;
+            vaults.sort_unstable();
+            vaults.dedup();
+            Ok(vaults)
+        };
         let backups = reader.one("BACKUP_STORE_URL", &settings.backup_store_url, |text| Location::parse(text, cloud));
         if present(&settings.backup_store_url).is_none() {
             reader.mistakes.push(Error::invalid(

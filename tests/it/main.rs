@@ -2,8 +2,10 @@
 
 #![allow(clippy::disallowed_methods, clippy::disallowed_types, reason = "tests arrange and look at the outside")]
 
+mod api;
 mod azurite;
 mod format_docs;
+mod local_azure;
 mod round_trip;
 mod store;
 mod tidy;
