@@ -6,6 +6,7 @@ mod api;
 mod azurite;
 mod format_docs;
 mod local_azure;
+mod e2e;
 mod round_trip;
 mod store;
 mod tidy;
