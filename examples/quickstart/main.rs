@@ -95,10 +95,8 @@ async fn asked_to_stop() -> io::Result<()> {
 /// The story from its beginning to its end, or to its first failure.
 async fn tell(arguments: &Arguments) -> Result<ExitCode> {
     let mut story = Story::new(arguments.json);
-    story.line(
-        "Key Vault backup and restore on one machine: Azure and its Functions host are simulated, the program is",
-    );
-    story.line("the real one, in a process of its own.");
+    story.line("Key Vault backup and restore on one machine. Azure and its Functions host are simulated;");
+    story.line("the program is the real one, in a process of its own.");
 
     story.chapter("A vault to protect");
     let folder = new_folder()?;
@@ -196,7 +194,8 @@ fn show_vault(story: &mut Story, vault: &Snapshot) {
 }
 
 fn introduce(story: &mut Story, app: &App, requests_per_second: f64) -> Result<()> {
-    story.line(format!("   {} of host.json, at {}", FUNCTIONS.join(", "), app.url("")?));
+    story.line(format!("   Functions: {}", FUNCTIONS.join(", ")));
+    story.line(format!("   Their API: {}", app.url("")?));
     story.line("   One identity backs up and can read no value; another restores. Each has its least rights.");
     let pace = format!(
         "{} requests a second to a vault, {} of them restores",
@@ -274,10 +273,10 @@ fn restore_request() -> Value {
 }
 
 fn show_progress(story: &mut Story, operation: &Value, start: Instant) {
-    let progress = &operation["progress"];
-    let items = format!("{} of {} items", count(number(&progress["done"])), count(number(&progress["total"])));
     let status = operation["status"].as_str().unwrap_or_default();
-    story.line(format!("   {:>5.1} s  {status:<10}  {items}", start.elapsed().as_secs_f64()));
+    let [done, total] = ["done", "total"].map(|name| number(&operation["progress"][name]));
+    let items = if total > 0 { format!(": {} of {} items", count(done), count(total)) } else { String::new() };
+    story.line(format!("   {:>5.1} s  {status}{items}", start.elapsed().as_secs_f64()));
 }
 
 fn what_next(story: &mut Story, folder: &Path) -> Result<()> {
@@ -287,8 +286,9 @@ fn what_next(story: &mut Story, folder: &Path) -> Result<()> {
     story.line(format!("   export BACKUP_STORE_URL={store}"));
     story.line(format!("   {program} list {PRODUCTION}"));
     story.line(format!("   {program} show {PRODUCTION}"));
-    story.line("More items, or the result as JSON:");
+    story.line("More items; the result as JSON; and away with the files of all runs:");
     story.line("   cargo run --release --example quickstart -- --items 2000");
     story.line("   cargo run --release --example quickstart -- --json");
+    story.line(format!("   rm -r {}", shown(folder.parent().unwrap_or(folder))));
     Ok(())
 }

@@ -86,3 +86,80 @@ impl OfKind {
         })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use simulator::{
+        clock::Clock,
+        identity::Directory,
+        key_vault::{KeyVaults, VaultOptions},
+    };
+
+    use super::*;
+
+    /// A vault of ten items: four secrets, three keys and three certificates.
+    fn vault() -> Snapshot {
+        let clock = Clock::system();
+        let vaults = KeyVaults::new(clock.clone(), Directory::new(clock));
+        vaults.add_vault(VaultOptions::default());
+        vaults.seed("contoso", 10);
+        vaults.snapshot("contoso")
+    }
+
+    /// The proof when everything was backed up and restored, says the program, and `after` is what is there.
+    fn proof(before: &Snapshot, after: &Snapshot) -> Proof {
+        let counts = json!({ "secrets": 4, "keys": 3, "certificates": 3, "managedSkipped": 6 });
+        let backup = Backup { summary: json!({ "counts": counts }), bytes: BTreeMap::new() };
+        let own = before.items.iter().filter(|(_, item)| !item.managed);
+        let items: Vec<Value> =
+            own.map(|((kind, _), _)| json!({ "kind": kind.plural(), "outcome": "restored" })).collect();
+        Proof::of(&backup, &json!({ "items": items }), before, after)
+    }
+
+    #[test]
+    fn a_vault_that_came_back_is_proven() {
+        let before = vault();
+        let proof = proof(&before, &before);
+        assert_eq!(proof.differences, Vec::<String>::new());
+        let expected = json!({
+            "backedUp": { "secrets": 4, "keys": 3, "certificates": 3 },
+            "managedSkipped": 6,
+            "restored": 10,
+            "identical": 10,
+            "seconds": 1.5,
+        });
+        assert_eq!(proof.json(Duration::from_millis(1_460)), expected);
+    }
+
+    #[test]
+    fn one_changed_value_is_found() {
+        let before = vault();
+        let mut after = before.clone();
+        after.items.values_mut().find(|item| !item.managed).unwrap().versions[0].value_hash.clear();
+        let proof = proof(&before, &after);
+        assert_eq!(proof.identical, 9);
+        assert!(proof.differences[0].contains("secret secret-00000"), "{:?}", proof.differences);
+    }
+
+    #[test]
+    fn one_missing_item_is_found_also_when_it_is_managed() {
+        let before = vault();
+        for managed in [false, true] {
+            let mut after = before.clone();
+            let name = before.items.iter().find(|(_, item)| item.managed == managed).unwrap().0;
+            after.items.remove(name);
+            let found = proof(&before, &after).differences;
+            assert!(found.iter().any(|difference| difference.ends_with("is missing")), "{found:?}");
+        }
+    }
+
+    #[test]
+    fn an_item_that_is_there_but_was_not_restored_is_found() {
+        let before = vault();
+        let backup = Backup { summary: json!({}), bytes: BTreeMap::new() };
+        let proof = Proof::of(&backup, &json!({}), &before, &before);
+        assert_eq!((proof.identical, proof.differences.len()), (10, 3));
+    }
+}
