@@ -7,6 +7,7 @@ mod azurite;
 mod format_docs;
 mod local_azure;
 mod e2e;
+mod quickstart;
 mod round_trip;
 mod store;
 mod tidy;
