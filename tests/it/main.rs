@@ -8,6 +8,7 @@ mod format_docs;
 mod local_azure;
 mod e2e;
 mod quickstart;
+mod backup;
 mod round_trip;
 mod store;
 mod tidy;
