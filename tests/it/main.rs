@@ -2,6 +2,9 @@
 
 mod api;
 mod azurite;
+mod cli;
+mod host_payloads;
+mod leaks;
 mod local_azure;
 mod round_trip;
 mod store;
