@@ -5,6 +5,9 @@
 mod api;
 mod azurite;
 mod format_docs;
+mod cli;
+mod host_payloads;
+mod leaks;
 mod local_azure;
 mod e2e;
 mod quickstart;
