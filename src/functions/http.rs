@@ -49,6 +49,12 @@ fn answer(body: Result<Value>) -> Reply {
 }
 
 async fn start_backups(connections: &Connections, request: &HttpRequest, now: Timestamp) -> Result<Reply, Vec<Error>> {
+    // GET and POST share one route, so the host lets this pass.
+    if request.params.get("vault").is_some_and(|vault| !vault.is_empty()) {
+        let message =
+            "POST api/backups names vaults in its body, such as {\"vaults\":[\"contoso-prod\"]}, not in its path.";
+        return Err(vec![Error::invalid("vaults", message)]);
+    }
     let StartBackups { vaults, label, full } = StartBackups::read(request, connections.config())?;
     let one = |error| vec![error];
     let request_id = api::operation_id(request).map_err(one)?.unwrap_or_else(Uuid::new_v4);

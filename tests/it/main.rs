@@ -4,6 +4,8 @@
 
 mod azurite;
 mod format_docs;
+mod openapi_docs;
 mod round_trip;
+mod settings_docs;
 mod store;
 mod world;
