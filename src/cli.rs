@@ -151,16 +151,25 @@ async fn execute(arguments: Arguments, printer: &Printer) -> Result<Status, Vec<
     let Arguments { command, settings, .. } = arguments;
     let one = |error: Error| vec![error];
     let serves = matches!(command, Command::Serve { .. });
-    let (log, level) = if serves { (events::Output::Json, "info") } else { (events::Output::Plain, "off") };
-    let level = settings.log_level.as_deref().filter(|level| !level.is_empty()).unwrap_or(level);
-    events::install(log, level).map_err(one)?;
+    let (log, usual) = if serves { (events::Output::Json, "info") } else { (events::Output::Plain, "off") };
+    let level = settings.log_level.as_deref().map(str::trim).filter(|level| !level.is_empty()).unwrap_or(usual);
+    // A wrong level is one mistake among others, and the others must be heard of.
+    let mut mistakes = Vec::new();
+    if let Err(mistake) = events::install(log, level) {
+        mistakes.push(mistake);
+        events::install(log, usual).map_err(one)?;
+    }
     if let Command::Completions { shell } = command {
         let mut completions = Vec::new();
         clap_complete::generate(shell, &mut Arguments::command(), "keyvault-backup", &mut completions);
         printer.text(&String::from_utf8_lossy(&completions));
         return Ok(Status::Succeeded);
     }
-    let connections = Config::read(&settings).map(Connections::new);
+    let config = Config::read(&settings).map_err(|more| mistakes.extend(more));
+    let connections = match config {
+        Ok(config) if mistakes.is_empty() => Ok(Connections::new(config)),
+        _ => Err(mistakes),
+    };
     if let Command::Serve { port } = command {
         functions::serve(connections, port).await.map_err(one)?;
         return Ok(Status::Failed);

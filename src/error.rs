@@ -61,6 +61,11 @@ impl ErrorKind {
         }
     }
 
+    /// Whether one stored blob is at fault, and others may be sound.
+    pub fn is_of_stored_data(self) -> bool {
+        matches!(self, Self::Corrupt | Self::NewerFormat)
+    }
+
     /// Whether the same call may succeed later without anybody changing anything.
     pub fn is_transient(self) -> bool {
         matches!(self, Self::Busy | Self::Throttled | Self::Unavailable)

@@ -2,10 +2,14 @@
 
 #![allow(clippy::disallowed_methods, clippy::disallowed_types, reason = "tests arrange and look at the outside")]
 
+mod api;
 mod azurite;
+mod dependencies;
 mod format_docs;
+mod local_azure;
 mod openapi_docs;
 mod round_trip;
 mod settings_docs;
 mod store;
+mod tidy;
 mod world;

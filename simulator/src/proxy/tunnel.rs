@@ -10,7 +10,7 @@ use hyper::{
     service::service_fn,
     upgrade::{OnUpgrade, Upgraded},
 };
-use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper_util::rt::{TokioExecutor, TokioIo};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsAcceptor;
 
@@ -73,8 +73,8 @@ pub(super) async fn serve(stream: TcpStream, gate: Arc<Gate>) {
         }
     };
     let service = service_fn(move |request| answer(Arc::clone(&gate), host.clone(), request, reset.clone()));
-    let mut server = hyper_util::server::conn::auto::Builder::new(TokioExecutor::new());
-    server.http1().timer(TokioTimer::new());
+    // Without a timer the server never closes an idle connection, which clients would have to race with.
+    let server = hyper_util::server::conn::auto::Builder::new(TokioExecutor::new());
     if let Err(error) = server.serve_connection(TokioIo::new(tls), service).await {
         tracing::debug!(error, "a vault connection ended early");
     }
@@ -94,8 +94,7 @@ async fn connect(wire: Wire, gate: &Gate) -> Option<(Upgraded, String)> {
         };
         Ok::<_, Aborted>(response.map(Full::new))
     });
-    let mut server = hyper::server::conn::http1::Builder::new();
-    server.timer(TokioTimer::new());
+    let server = hyper::server::conn::http1::Builder::new();
     if let Err(error) = server.serve_connection(TokioIo::new(wire), service).with_upgrades().await {
         tracing::debug!(%error, "a proxy connection ended before CONNECT");
     }
