@@ -138,6 +138,7 @@ async fn every_blob_the_code_writes_has_a_name_the_specification_lists() {
     let operation = run_operation(&world).await;
     let repository = world.repository();
     repository.create_operation(&operation).await.unwrap();
+    repository.keep_request(operation.id, Bytes::from_static(b"{}")).await.unwrap();
     repository.keep_plan(operation.id, Bytes::from(example("plan"))).await.unwrap();
 
     let text = format();

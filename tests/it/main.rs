@@ -4,6 +4,7 @@
 
 mod api;
 mod azurite;
+mod dependencies;
 mod format_docs;
 mod cli;
 mod host_payloads;
@@ -12,7 +13,9 @@ mod local_azure;
 mod e2e;
 mod quickstart;
 mod backup;
+mod openapi_docs;
 mod round_trip;
+mod settings_docs;
 mod store;
 mod tidy;
 mod world;
