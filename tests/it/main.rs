@@ -4,16 +4,16 @@
 
 mod api;
 mod azurite;
-mod dependencies;
-mod format_docs;
+mod backup;
 mod cli;
+mod dependencies;
+mod e2e;
+mod format_docs;
 mod host_payloads;
 mod leaks;
 mod local_azure;
-mod e2e;
-mod quickstart;
-mod backup;
 mod openapi_docs;
+mod quickstart;
 mod round_trip;
 mod settings_docs;
 mod store;
