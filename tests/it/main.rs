@@ -6,6 +6,7 @@ mod api;
 mod azurite;
 mod backup;
 mod cli;
+mod closed_pipe;
 mod dependencies;
 mod e2e;
 mod format_docs;
