@@ -2,6 +2,8 @@
 
 mod azurite;
 mod backup;
+mod crash;
+mod restore;
 mod round_trip;
 mod store;
 mod world;
