@@ -3,6 +3,7 @@
 mod azurite;
 mod backup;
 mod crash;
+mod format;
 mod restore;
 mod round_trip;
 mod store;
