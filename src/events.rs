@@ -3,7 +3,7 @@
 //! Every line is also an ordinary log line, so `RUST_LOG`-like filters and the Functions host treat it alike. Values of
 //! secrets, tokens, keys of functions and bytes of backups are never handed to this module.
 
-use tracing_subscriber::{EnvFilter, fmt::format::FmtSpan};
+use tracing_subscriber::{EnvFilter, filter::LevelFilter, fmt::format::FmtSpan};
 
 use crate::error::{Error, Result};
 
@@ -41,10 +41,15 @@ pub enum Output {
 /// Starts writing log lines. `level` is `error`, `warn`, `info`, `debug` or `trace`, or a filter such as
 /// `info,keyvault_backup=debug`.
 pub fn install(output: Output, level: &str) -> Result<()> {
-    let filter = EnvFilter::try_new(level).map_err(|cause| {
+    let refuse = || {
         let message = format!("LOG_LEVEL is {level:?}, which is no level; use error, warn, info, debug or trace.");
-        Error::invalid("LOG_LEVEL", message).because(cause)
-    })?;
+        Error::invalid("LOG_LEVEL", message)
+    };
+    // A lone word that is no level would be taken for the name of a module, and everything else would fall silent.
+    if level.split(',').any(|part| !part.contains('=') && part.trim().parse::<LevelFilter>().is_err()) {
+        return Err(refuse());
+    }
+    let filter = EnvFilter::try_new(level).map_err(|cause| refuse().because(cause))?;
     let builder = tracing_subscriber::fmt().with_env_filter(filter).with_span_events(FmtSpan::NONE);
     let installed = match output {
         Output::Json => builder

@@ -12,6 +12,7 @@ use crate::{
     model::{Label, VaultName},
     report::Problem,
     repository::{
+        BackupRef,
         manifest::{Header, Item},
         operation::Operation,
     },
@@ -136,6 +137,17 @@ pub fn backup_summary(header: &Header) -> Value {
     }
     if let Some(previous) = &header.previous_backup {
         body["previousBackup"] = previous.as_str().into();
+    }
+    body
+}
+
+/// A backup whose manifest cannot be read, as a row of a listing.
+pub fn unreadable_backup(backup: &BackupRef, trouble: &Error) -> Value {
+    let mut body = error(std::slice::from_ref(trouble));
+    body["id"] = backup.id.as_str().into();
+    body["vault"] = backup.vault.as_str().into();
+    if let Some(label) = &backup.label {
+        body["label"] = label.as_str().into();
     }
     body
 }

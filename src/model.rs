@@ -3,79 +3,18 @@
 //! Nothing here talks to anybody. Names are checked when they are made, so that no other place needs to.
 
 pub mod filter;
+mod timestamp;
+mod vault_name;
 
 use std::{cmp::Ordering, collections::BTreeMap, fmt, hash, str::FromStr};
 
 use bytes::Bytes;
-use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
+use serde::{Deserialize, Deserializer, Serialize, de};
 use sha2::{Digest as _, Sha256};
-use time::{OffsetDateTime, format_description::well_known::Rfc3339, macros::format_description};
+use time::macros::format_description;
 
+pub use self::{timestamp::Timestamp, vault_name::VaultName};
 use crate::error::{Error, ErrorKind, Result};
-
-/// A moment, in whole seconds: what Key Vault counts in.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Timestamp(i64);
-
-impl Timestamp {
-    /// From seconds since 1970-01-01T00:00:00Z. Moments that no calendar holds are moved to its nearest end.
-    pub fn from_unix(seconds: i64) -> Self {
-        const YEAR_0: i64 = -62_167_219_200;
-        const YEAR_9999: i64 = 253_402_300_799;
-        Self(seconds.clamp(YEAR_0, YEAR_9999))
-    }
-
-    /// Seconds since 1970-01-01T00:00:00Z.
-    pub fn unix(self) -> i64 {
-        self.0
-    }
-
-    /// This moment and so many whole seconds more.
-    #[must_use]
-    pub fn plus(self, duration: std::time::Duration) -> Self {
-        Self::from_unix(self.0.saturating_add(i64::try_from(duration.as_secs()).unwrap_or(i64::MAX)))
-    }
-
-    /// Seconds from `earlier` to this moment; negative when it is later.
-    pub fn seconds_since(self, earlier: Self) -> i64 {
-        self.0 - earlier.0
-    }
-
-    fn date_time(self) -> OffsetDateTime {
-        OffsetDateTime::from_unix_timestamp(self.0).unwrap_or(OffsetDateTime::UNIX_EPOCH)
-    }
-}
-
-impl From<OffsetDateTime> for Timestamp {
-    fn from(moment: OffsetDateTime) -> Self {
-        Self::from_unix(moment.unix_timestamp())
-    }
-}
-
-impl fmt::Display for Timestamp {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.date_time().format(&Rfc3339).map_err(|_| fmt::Error)?)
-    }
-}
-
-impl fmt::Debug for Timestamp {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        fmt::Display::fmt(self, f)
-    }
-}
-
-impl FromStr for Timestamp {
-    type Err = Error;
-    fn from_str(text: &str) -> Result<Self> {
-        OffsetDateTime::parse(text, &Rfc3339).map(Self::from).map_err(|cause| {
-            Error::new(
-                ErrorKind::InvalidInput,
-                format!("{text:?} is not an RFC 3339 time; write it like 2026-11-21T02:00:00Z."),
-            )
-            .because(cause)
-        })
-    }
-}
 
 /// The kinds of items a vault holds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -175,94 +114,6 @@ impl FromStr for Cloud {
                 format!("{text:?} is not a cloud this program knows; use public, usgovernment or china."),
             )),
         }
-    }
-}
-
-/// The name of a vault: 3 to 24 letters, digits and hyphens, in lower case here because Azure ignores case.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
-#[serde(transparent)]
-pub struct VaultName(String);
-
-impl VaultName {
-    /// Reads a vault's name or its URI. A URI must belong to `cloud`: no token is ever sent anywhere else.
-    pub fn parse(text: &str, cloud: Cloud) -> Result<Self> {
-        if !text.contains(['/', '.', ':']) {
-            return text.parse();
-        }
-        let refuse = |why: &str| {
-            Err(Error::new(
-                ErrorKind::InvalidInput,
-                format!(
-                    "{text:?} is not the URI of a vault: {why}. Write the vault's name, or https://NAME.{}.",
-                    cloud.vault_suffix()
-                ),
-            ))
-        };
-        let with_scheme = if text.contains("://") { text.to_owned() } else { format!("https://{text}") };
-        let Ok(url) = url::Url::parse(&with_scheme) else { return refuse("it cannot be read as a URI") };
-        let host = url.host_str().unwrap_or_default();
-        let plain = url.username().is_empty()
-            && url.password().is_none()
-            && url.port().is_none()
-            && matches!(url.path(), "" | "/")
-            && url.query().is_none()
-            && url.fragment().is_none();
-        if url.scheme() != "https" {
-            return refuse("it does not begin with https://");
-        }
-        if host.ends_with(".managedhsm.azure.net") {
-            return refuse("it is a Managed HSM, which has a whole backup of its own and is not supported here");
-        }
-        let Some(name) = host.strip_suffix(cloud.vault_suffix()).and_then(|name| name.strip_suffix('.')) else {
-            return refuse(&format!("its host does not end with .{}", cloud.vault_suffix()));
-        };
-        if !plain {
-            return refuse("it holds more than a host name");
-        }
-        name.parse()
-    }
-
-    /// The name.
-    pub fn as_str(&self) -> &str {
-        &self.0
-    }
-
-    /// `https://NAME.vault.azure.net` in the given cloud.
-    pub fn uri(&self, cloud: Cloud) -> String {
-        format!("https://{}.{}", self.0, cloud.vault_suffix())
-    }
-}
-
-impl FromStr for VaultName {
-    type Err = Error;
-    fn from_str(text: &str) -> Result<Self> {
-        let sound = (3..=24).contains(&text.len())
-            && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-')
-            && text.as_bytes()[0].is_ascii_alphabetic()
-            && !text.ends_with('-')
-            && !text.contains("--");
-        if sound {
-            return Ok(Self(text.to_ascii_lowercase()));
-        }
-        Err(Error::new(
-            ErrorKind::InvalidInput,
-            format!(
-                "{text:?} is not a vault name: it has 3 to 24 letters, digits and single hyphens, begins with a \
-                 letter and does not end with a hyphen."
-            ),
-        ))
-    }
-}
-
-impl fmt::Display for VaultName {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(&self.0)
-    }
-}
-
-impl<'de> Deserialize<'de> for VaultName {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        String::deserialize(deserializer)?.parse().map_err(de::Error::custom)
     }
 }
 
@@ -500,13 +351,7 @@ macro_rules! deserialize_by_parsing {
         }
     )* };
 }
-deserialize_by_parsing!(BackupId, Label, Timestamp);
-
-impl Serialize for Timestamp {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_str(self)
-    }
-}
+deserialize_by_parsing!(BackupId, Label, Timestamp, VaultName);
 
 /// The bytes of one item's backup. They are a secret for their whole life: whoever can restore them can read the item.
 /// Nothing prints them.

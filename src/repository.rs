@@ -232,13 +232,14 @@ impl Repository {
 
     /// Records a new operation; the record that is there already when the id is known.
     pub async fn create_operation(&self, operation: &Operation) -> Result<Option<Operation>> {
-        match self.state.create(&names::operation(operation.id), encode(operation)?).await? {
-            Create::Created => {
-                self.state.create(&names::by_time(operation.created_at, operation.id), Bytes::new()).await?;
-                Ok(None)
-            }
-            Create::Exists => self.operation(operation.id).await.map(Some),
-        }
+        let known = match self.state.create(&names::operation(operation.id), encode(operation)?).await? {
+            Create::Created => None,
+            Create::Exists => Some(self.operation(operation.id).await?),
+        };
+        // Also for a known record: whoever wrote it may have been stopped before this.
+        let created_at = known.as_ref().unwrap_or(operation).created_at;
+        self.state.create(&names::by_time(created_at, operation.id), Bytes::new()).await?;
+        Ok(known)
     }
 
     /// Writes an operation's record anew.
@@ -291,9 +292,18 @@ impl Repository {
 
     /// Keeps the plan of a restore; the plan that was kept first when there is one, so that every attempt follows it.
     pub async fn keep_plan(&self, operation: Uuid, plan: Bytes) -> Result<Bytes> {
-        match self.state.create(&names::plan(operation), plan.clone()).await? {
-            Create::Created => Ok(plan),
-            Create::Exists => self.state.read(&names::plan(operation)).await,
+        self.keep(&names::plan(operation), plan).await
+    }
+
+    /// Keeps what a client asked for under an id of its own; what was kept first when there is something.
+    pub async fn keep_request(&self, id: Uuid, request: Bytes) -> Result<Bytes> {
+        self.keep(&names::request(id), request).await
+    }
+
+    async fn keep(&self, name: &str, text: Bytes) -> Result<Bytes> {
+        match self.state.create(name, text.clone()).await? {
+            Create::Created => Ok(text),
+            Create::Exists => self.state.read(name).await,
         }
     }
 

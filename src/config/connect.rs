@@ -1,6 +1,8 @@
 //! From settings to the parts that talk: one transport, the identities, the stores and the vaults. Nothing is opened
 //! before it is needed, so that the handler answers its first probe at once.
 
+#![allow(clippy::disallowed_types, clippy::disallowed_methods, reason = "identities and the transport are made here")]
+
 use std::{
     collections::HashMap,
     env,
@@ -145,12 +147,12 @@ fn credential(client_id: Option<Uuid>, transport: &Transport) -> azure_core::Res
     let is_set = |name| env::var_os(name).is_some_and(|value| !value.is_empty());
     if is_set("IDENTITY_ENDPOINT") {
         let user_assigned_id = client_id.map(|id| UserAssignedId::ClientId(id.to_string()));
-        let options = ManagedIdentityCredentialOptions { user_assigned_id, client_options, ..Default::default() };
+        let options = ManagedIdentityCredentialOptions { user_assigned_id, client_options };
         return Ok(ManagedIdentityCredential::new(Some(options))?);
     }
     if is_set("AZURE_FEDERATED_TOKEN_FILE") {
-        let mut options = WorkloadIdentityCredentialOptions::default();
-        options.client_id = client_id.map(|id| id.to_string());
+        let client_id = client_id.map(|id| id.to_string());
+        let options = WorkloadIdentityCredentialOptions { client_id, ..Default::default() };
         return Ok(WorkloadIdentityCredential::new(Some(options))?);
     }
     Ok(DeveloperToolsCredential::new(None)?)

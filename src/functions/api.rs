@@ -1,10 +1,9 @@
 //! The HTTP API at its edge: request bodies, status codes and headers, after the Azure REST guidelines.
 //! `docs/openapi.yaml` describes it.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, str::FromStr};
 
-use serde::Deserialize;
-use serde_json::Value;
+use serde_json::{Map, Value};
 use url::Url;
 use uuid::Uuid;
 
@@ -122,20 +121,23 @@ pub(super) struct StartBackups {
 
 impl StartBackups {
     pub(super) fn read(request: &HttpRequest, config: &Config) -> Result<Self, Vec<Error>> {
-        #[derive(Default, Deserialize)]
-        #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
-        struct Body {
-            vaults: Option<Vec<String>>,
-            label: Option<String>,
-            full: bool,
-        }
         // Without a body everything in scope is backed up.
-        let body: Body = if request.body.is_some() { body(request)? } else { Body::default() };
-        let mut fields = Fields::default();
-        let vaults = match body.vaults {
+        let mut fields = if request.body.is_some() { Fields::of(request)? } else { Fields::default() };
+        if request.params.get("vault").is_some_and(|vault| !vault.is_empty()) {
+            let message = "A backup is started by POST to api/backups; name its vaults in the body, as vaults.";
+            fields.wrong.push(Error::invalid("vault", message));
+        }
+        let mut vaults = match fields.texts("vaults") {
             None => config.vaults.clone(),
+            Some(names) if names.is_empty() => {
+                let message = "vaults is empty. Name at least one vault, or leave it out to back up all in scope.";
+                fields.wrong.push(Error::invalid("vaults", message));
+                Vec::new()
+            }
             Some(names) => names.iter().filter_map(|name| fields.vault("vaults", name, config)).collect(),
         };
+        vaults.sort_unstable();
+        vaults.dedup();
         for vault in vaults.iter().filter(|vault| !config.vaults.contains(vault)) {
             let message = format!("Vault {vault} is not in scope; add it to BACKUP_VAULTS to back it up.");
             fields.wrong.push(Error::invalid("vaults", message));
@@ -144,8 +146,9 @@ impl StartBackups {
             let message = "There is nothing to back up: BACKUP_VAULTS is empty. Set it to the names of your vaults.";
             fields.wrong.push(Error::invalid("vaults", message));
         }
-        let label = body.label.and_then(|label| fields.take("label", label.parse()));
-        fields.done(Self { vaults, label, full: body.full })
+        let label = fields.text("label").and_then(|label| fields.take("label", label.parse()));
+        let full = fields.flag("full");
+        fields.done(Self { vaults, label, full })
     }
 }
 
@@ -158,81 +161,129 @@ pub(super) struct StartRestore {
 
 impl StartRestore {
     pub(super) fn read(request: &HttpRequest, config: &Config) -> Result<Self, Vec<Error>> {
-        #[derive(Deserialize)]
-        #[serde(rename_all = "camelCase", deny_unknown_fields)]
-        struct Body {
-            vault: Option<String>,
-            backup: Option<String>,
-            target_vault: Option<String>,
-            #[serde(default)]
-            items: Vec<String>,
-            on_conflict: Option<String>,
-            on_deleted: Option<String>,
-            #[serde(default)]
-            dry_run: bool,
-        }
-        let Body { vault, backup, target_vault, items, on_conflict, on_deleted, dry_run } = body(request)?;
-        let mut fields = Fields::default();
-        let vault = fields.required("vault", vault, "the vault whose backup is to be restored");
+        let mut fields = Fields::of(request)?;
+        let vault = fields.required("vault", "the vault whose backup is to be restored");
         let vault = vault.and_then(|name| fields.vault("vault", &name, config));
-        let backup = fields.required("backup", backup, "latest, an id, a label or a time");
+        let backup = fields.required("backup", "latest, an id, a label or a time");
         if let Some(backup) = &backup {
             fields.take("backup", backup.parse::<Selector>());
         }
-        let target = fields.required("targetVault", target_vault, "the vault to restore into");
+        let target = fields.required("targetVault", "the vault to restore into");
         let target = target.and_then(|name| fields.vault("targetVault", &name, config));
         if let Some(target) = &target {
             fields.take("targetVault", config.check_restore_target(target));
         }
+        let items = fields.texts("items").unwrap_or_default();
         fields.take("items", ItemFilter::new(&items));
-        let on_conflict = on_conflict.map_or(Some(Default::default()), |word| fields.take("onConflict", word.parse()));
-        let on_deleted = on_deleted.map_or(Some(Default::default()), |word| fields.take("onDeleted", word.parse()));
+        let on_conflict = fields.choice("onConflict");
+        let on_deleted = fields.choice("onDeleted");
+        let dry_run = fields.flag("dryRun");
         match (vault, backup, target, on_conflict, on_deleted) {
             (Some(vault), Some(backup), Some(target_vault), Some(on_conflict), Some(on_deleted)) => {
                 let request = RestoreRequest { vault, backup, target_vault, items, on_conflict, on_deleted };
                 fields.done(Self { request, dry_run })
             }
-            _ => Err(fields.wrong),
+            _ => Err(fields.mistakes()),
         }
     }
 }
 
-/// Gathers everything that is wrong with a request.
+/// The fields of a JSON body, taken out one by one. Gathers everything that is wrong with them.
 #[derive(Default)]
 struct Fields {
+    body: Map<String, Value>,
+    known: Vec<&'static str>,
     wrong: Vec<Error>,
 }
 
 impl Fields {
-    fn take<T>(&mut self, field: &str, value: Result<T>) -> Option<T> {
-        value.map_err(|error| self.wrong.push(error.at(field))).ok()
+    fn of(request: &HttpRequest) -> Result<Self, Vec<Error>> {
+        let refuse = |message: &str| Err(vec![Error::invalid("body", message)]);
+        let Some(text) = &request.body else {
+            return refuse(
+                "The request has no body. Send JSON with a Content-Length; the Functions host drops the body of a \
+                 chunked request.",
+            );
+        };
+        match serde_json::from_str(text) {
+            Ok(Value::Object(body)) => Ok(Self { body, ..Self::default() }),
+            Ok(_) => refuse("The body is JSON, but not a JSON object."),
+            Err(cause) => refuse(&format!("The body is not JSON: {cause}.")),
+        }
+    }
+
+    /// Takes a field out. Null counts as absent.
+    fn value(&mut self, name: &'static str) -> Option<Value> {
+        self.known.push(name);
+        self.body.remove(name).filter(|value| !value.is_null())
+    }
+
+    fn text(&mut self, name: &'static str) -> Option<String> {
+        match self.value(name)? {
+            Value::String(text) => Some(text),
+            _ => self.refuse(name, "a string"),
+        }
+    }
+
+    fn texts(&mut self, name: &'static str) -> Option<Vec<String>> {
+        match serde_json::from_value(self.value(name)?) {
+            Ok(texts) => Some(texts),
+            Err(_) => self.refuse(name, "a list of strings"),
+        }
+    }
+
+    fn flag(&mut self, name: &'static str) -> bool {
+        match self.value(name) {
+            None => false,
+            Some(Value::Bool(flag)) => flag,
+            Some(_) => self.refuse(name, "true or false").unwrap_or_default(),
+        }
+    }
+
+    /// One of a few words; its default when the field is absent.
+    fn choice<T: Default + FromStr<Err = Error>>(&mut self, name: &'static str) -> Option<T> {
+        let before = self.wrong.len();
+        match self.text(name) {
+            Some(word) => self.take(name, word.parse()),
+            None => (self.wrong.len() == before).then(T::default),
+        }
     }
 
     fn vault(&mut self, field: &str, name: &str, config: &Config) -> Option<VaultName> {
         self.take(field, VaultName::parse(name, config.cloud))
     }
 
-    fn required(&mut self, field: &str, value: Option<String>, what: &str) -> Option<String> {
-        let value = value.filter(|value| !value.trim().is_empty());
-        if value.is_none() {
-            self.wrong.push(Error::invalid(field, format!("{field} is missing; give {what}.")));
+    fn required(&mut self, name: &'static str, what: &str) -> Option<String> {
+        let before = self.wrong.len();
+        let value = self.text(name).filter(|value| !value.trim().is_empty());
+        if value.is_none() && self.wrong.len() == before {
+            self.wrong.push(Error::invalid(name, format!("{name} is missing; give {what}.")));
         }
         value
     }
 
-    fn done<T>(self, value: T) -> Result<T, Vec<Error>> {
-        if self.wrong.is_empty() { Ok(value) } else { Err(self.wrong) }
+    fn take<T>(&mut self, field: &str, value: Result<T>) -> Option<T> {
+        value.map_err(|error| self.wrong.push(error.at(field))).ok()
     }
-}
 
-fn body<T: serde::de::DeserializeOwned>(request: &HttpRequest) -> Result<T, Vec<Error>> {
-    let Some(text) = &request.body else {
-        let message = "The request has no body. Send JSON with a Content-Length; the Functions host drops the body of a \
-                       chunked request.";
-        return Err(vec![Error::invalid("body", message)]);
-    };
-    serde_json::from_str(text)
-        .map_err(|cause| vec![Error::invalid("body", format!("The body is not what is expected: {cause}."))])
+    fn refuse<T>(&mut self, name: &str, wanted: &str) -> Option<T> {
+        self.wrong.push(Error::invalid(name, format!("{name} must be {wanted}.")));
+        None
+    }
+
+    /// Everything that is wrong, fields that nobody took included.
+    fn mistakes(mut self) -> Vec<Error> {
+        for name in self.body.keys() {
+            let message = format!("{name:?} is no field of this request; it has {}.", self.known.join(", "));
+            self.wrong.push(Error::invalid(name, message));
+        }
+        self.wrong
+    }
+
+    fn done<T>(self, value: T) -> Result<T, Vec<Error>> {
+        let mistakes = self.mistakes();
+        if mistakes.is_empty() { Ok(value) } else { Err(mistakes) }
+    }
 }
 
 /// The id a client may give an operation so that the request can be repeated.

@@ -1,7 +1,7 @@
 //! The three functions of the HTTP API.
 
 use futures::{StreamExt as _, TryStreamExt as _, stream};
-use serde_json::Value;
+use serde_json::{Value, json};
 use uuid::Uuid;
 
 use super::{
@@ -51,8 +51,9 @@ fn answer(body: Result<Value>) -> Reply {
 async fn start_backups(connections: &Connections, request: &HttpRequest, now: Timestamp) -> Result<Reply, Vec<Error>> {
     let StartBackups { vaults, label, full } = StartBackups::read(request, connections.config())?;
     let one = |error| vec![error];
-    let request_id = api::operation_id(request).map_err(one)?.unwrap_or_else(Uuid::new_v4);
     let repository = connections.repository(Role::Backup).map_err(one)?;
+    let asked = json!({ "backups": { "vaults": vaults, "label": label, "full": full } });
+    let request_id = request_id(&repository, request, &asked).await.map_err(one)?;
     let several = vaults.len() > 1;
     let (mut operations, mut messages) = (Vec::new(), Vec::new());
     for vault in vaults {
@@ -75,14 +76,30 @@ async fn start_restore(connections: &Connections, request: &HttpRequest, now: Ti
         let plan = jobs::plan_restore(connections, &wanted).await.map_err(one)?;
         return Ok(Reply::http(api::answer(200, json::plan(&plan))));
     }
-    let operation_id = api::operation_id(request).map_err(one)?.unwrap_or_else(Uuid::new_v4);
     let repository = connections.repository(Role::Restore).map_err(one)?;
     // A backup that does not exist is told at once, not by an operation that fails later.
     let selector: Selector = wanted.backup.parse().map_err(one)?;
     repository.find(&wanted.vault, &selector).await.map_err(one)?;
+    let operation_id = request_id(&repository, request, &json!({ "restore": wanted })).await.map_err(one)?;
     let operation = record(&repository, restore_operation(operation_id, &wanted, now)).await.map_err(one)?;
     let messages = if is_waiting(&operation) { vec![encode(&RestoreMessage { operation_id })] } else { Vec::new() };
     Ok(Reply::http(api::accepted(request, &operation)).queue(messages))
+}
+
+/// The id of this request: a new one, or the one its client gave it to be able to repeat it. What was asked for under
+/// that id is kept, so that the id cannot come to mean something else.
+async fn request_id(repository: &Repository, request: &HttpRequest, asked: &Value) -> Result<Uuid> {
+    let Some(id) = api::operation_id(request)? else { return Ok(Uuid::new_v4()) };
+    let asked = asked.to_string();
+    if repository.keep_request(id, asked.clone().into()).await? == asked.as_bytes() {
+        return Ok(id);
+    }
+    Err(asks_for_something_else(id))
+}
+
+fn asks_for_something_else(id: Uuid) -> Error {
+    let message = format!("Operation {id} exists and asks for something else. Use a new Operation-Id.");
+    Error::new(ErrorKind::Conflict, message).at("Operation-Id")
 }
 
 /// Records an operation, or finds the one that an earlier call of the same request has recorded.
@@ -92,11 +109,7 @@ async fn record(repository: &Repository, asked: Operation) -> Result<Operation> 
         && known.vault == asked.vault
         && known.label == asked.label
         && known.request == asked.request;
-    if same {
-        return Ok(known);
-    }
-    let message = format!("Operation {} exists and asks for something else. Use a new Operation-Id.", asked.id);
-    Err(Error::new(ErrorKind::Conflict, message).at("Operation-Id"))
+    if same { Ok(known) } else { Err(asks_for_something_else(asked.id)) }
 }
 
 /// Whether the operation still needs a message: the host writes messages after this function has answered, so an
@@ -172,11 +185,20 @@ async fn list_vaults(
 async fn newest(repository: &Repository, connections: &Connections, vault: VaultName) -> Result<Value> {
     let backups = repository.backups(&vault).await?;
     let newest = match backups.last() {
-        Some(newest) => Some(json::backup_summary(&repository.header(newest).await?)),
+        Some(newest) => Some(summary(repository, newest).await?),
         None => None,
     };
     let in_scope = connections.config().vaults.contains(&vault);
     Ok(serde_json::json!({ "vault": vault, "inScope": in_scope, "backups": backups.len(), "newest": newest }))
+}
+
+/// A backup as a row of a listing. One that is damaged, or from a newer release, must not hide the others.
+async fn summary(repository: &Repository, backup: &BackupRef) -> Result<Value> {
+    match repository.header(backup).await {
+        Ok(header) => Ok(json::backup_summary(&header)),
+        Err(error) if error.kind().is_of_stored_data() => Ok(json::unreadable_backup(backup, &error)),
+        Err(error) => Err(error),
+    }
 }
 
 /// The backups of a vault, newest first.
@@ -197,7 +219,7 @@ async fn list_backups(
     page.truncate(top);
     let last = page.last().cloned().filter(|_| more);
     let value: Vec<Value> = stream::iter(page)
-        .map(|backup| async move { repository.header(&backup).await.map(|header| json::backup_summary(&header)) })
+        .map(|backup| async move { summary(repository, &backup).await })
         .buffered(READ_AHEAD)
         .try_collect()
         .await?;

@@ -85,6 +85,11 @@ pub(super) fn operation(id: Uuid) -> String {
     format!("operations/{id}.json")
 }
 
+/// What a client asked for under an id of its own, in the state container.
+pub(super) fn request(id: Uuid) -> String {
+    format!("requests/{id}.json")
+}
+
 /// The plan of a restore operation, written once before anything is restored, in the state container.
 pub(super) fn plan(id: Uuid) -> String {
     format!("plans/{id}.json")

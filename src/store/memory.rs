@@ -3,6 +3,8 @@
 //! It keeps the whole contract, leases included, and forgets everything with its last clone. Its clock can be given, so
 //! that the ages of blobs belong to the same virtual time as everything else in a test.
 
+#![allow(clippy::disallowed_methods, reason = "blobs bear the time of their creation, as in Azure")]
+
 use std::collections::{BTreeMap, HashMap};
 use std::fmt;
 use std::sync::atomic::{AtomicBool, Ordering};
