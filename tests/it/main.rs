@@ -5,6 +5,9 @@
 mod api;
 mod azurite;
 mod backup;
+mod crash;
+mod format;
+mod restore;
 mod cli;
 mod closed_pipe;
 mod dependencies;
