@@ -4,12 +4,14 @@
 use std::{
     collections::HashMap,
     env,
+    iter::successors,
     sync::{Arc, Mutex, OnceLock, PoisonError},
     time::Duration,
 };
 
+use async_trait::async_trait;
 use azure_core::{
-    credentials::TokenCredential,
+    credentials::{AccessToken, TokenCredential, TokenRequestOptions},
     http::{ClientOptions, ExponentialRetryOptions, HttpClient, RetryOptions, Transport},
     time::Duration as SdkDuration,
 };
@@ -124,8 +126,32 @@ impl Connections {
                            in with az login.";
             Error::new(ErrorKind::Unauthenticated, message).because(cause)
         })?;
+        let credential: Arc<dyn TokenCredential> = Arc::new(Discreet(credential));
         credentials.insert(role, credential.clone());
         Ok(credential)
+    }
+}
+
+/// A credential whose errors quote no token: readers of JSON quote what they cannot read, and refusals their body, and
+/// here both can hold one.
+#[derive(Debug)]
+struct Discreet(Arc<dyn TokenCredential>);
+
+#[async_trait]
+impl TokenCredential for Discreet {
+    async fn get_token(
+        &self,
+        scopes: &[&str],
+        options: Option<TokenRequestOptions<'_>>,
+    ) -> azure_core::Result<AccessToken> {
+        self.0.get_token(scopes, options).await.map_err(|error| {
+            let causes = successors(Some(&error as &(dyn std::error::Error + 'static)), |cause| cause.source());
+            if causes.into_iter().any(|cause| cause.is::<serde_json::Error>() || cause.to_string().contains("eyJ")) {
+                let message = "the answer of the identity endpoint cannot be read. Check what answers there.";
+                return azure_core::Error::with_message(azure_core::error::ErrorKind::Credential, message);
+            }
+            error
+        })
     }
 }
 
@@ -145,12 +171,12 @@ fn credential(client_id: Option<Uuid>, transport: &Transport) -> azure_core::Res
     let is_set = |name| env::var_os(name).is_some_and(|value| !value.is_empty());
     if is_set("IDENTITY_ENDPOINT") {
         let user_assigned_id = client_id.map(|id| UserAssignedId::ClientId(id.to_string()));
-        let options = ManagedIdentityCredentialOptions { user_assigned_id, client_options, ..Default::default() };
+        let options = ManagedIdentityCredentialOptions { user_assigned_id, client_options };
         return Ok(ManagedIdentityCredential::new(Some(options))?);
     }
     if is_set("AZURE_FEDERATED_TOKEN_FILE") {
-        let mut options = WorkloadIdentityCredentialOptions::default();
-        options.client_id = client_id.map(|id| id.to_string());
+        let client_id = client_id.map(|id| id.to_string());
+        let options = WorkloadIdentityCredentialOptions { client_id, ..Default::default() };
         return Ok(WorkloadIdentityCredential::new(Some(options))?);
     }
     Ok(DeveloperToolsCredential::new(None)?)
