@@ -383,6 +383,7 @@ async fn show(repository: &Repository, vault: &VaultName, backup: &str, printer:
     Ok(End::GOOD)
 }
 
+#[allow(clippy::disallowed_methods, reason = "a use case is given the time; this is where it comes from")]
 fn now() -> Timestamp {
     OffsetDateTime::now_utc().into()
 }

@@ -36,7 +36,8 @@ pub struct Settings {
     /// After how many days every item is read anew, changed or not [default: 7].
     #[arg(long, global = true, env = "BACKUP_FULL_EVERY_DAYS", value_name = "DAYS", hide_env_values = true)]
     pub backup_full_every_days: Option<String>,
-    /// Requests per second to one vault [default: 100, a quarter of Key Vault's quota].
+    /// Requests per second to one vault [default: 100, a quarter of Key Vault's quota]. A quarter of them may be
+    /// restores.
     #[arg(long, global = true, env = "BACKUP_REQUESTS_PER_SECOND", value_name = "NUMBER", hide_env_values = true)]
     pub backup_requests_per_second: Option<String>,
     /// Items of one vault that are dealt with at once [default: 16].
@@ -54,7 +55,7 @@ pub struct Settings {
     /// The cloud: public, usgovernment or china [default: public].
     #[arg(long, global = true, env = "AZURE_CLOUD", value_name = "CLOUD", hide_env_values = true)]
     pub azure_cloud: Option<String>,
-    /// What is logged: error, warn, info, debug or trace [default: info; warn on the command line].
+    /// What is logged: error, warn, info, debug or trace [default: info; off on the command line].
     #[arg(long, global = true, env = "LOG_LEVEL", value_name = "LEVEL", hide_env_values = true)]
     pub log_level: Option<String>,
 }

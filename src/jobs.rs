@@ -60,7 +60,7 @@ pub async fn back_up(
     now: Timestamp,
 ) -> Result<Operation> {
     let repository = connections.repository(Role::Backup)?;
-    let request: BackupRequest = request(&operation)?;
+    let request: Result<BackupRequest> = request(&operation);
     // Recorded before anything is written, so that every attempt works on the same backup.
     let id = operation.backup_id.get_or_insert_with(|| BackupId::new(now, operation.id.as_fields().0)).clone();
     let (vault, operation_id, label) = (operation.vault.clone(), operation.id, operation.label.clone());
@@ -70,14 +70,14 @@ pub async fn back_up(
             id,
             label,
             filter: config.filter.clone(),
-            full: request.full,
+            full: request?.full,
             full_every: config.full_every,
             concurrency: config.concurrency,
         };
         let vault = connections.vault(&vault, Role::Backup)?;
         backup::run(&vault, &repository, operation_id, &options, progress, now).await.map(|backup| match backup {
             Backup::Committed(header) => backup_done(&header),
-            Backup::NotNeeded => not_needed(&options.id),
+            Backup::NotNeeded => not_needed(),
         })
     };
     let result = attempt(&repository, operation, attempts, progress, now, work).await;
@@ -101,10 +101,11 @@ pub async fn restore(
     now: Timestamp,
 ) -> Result<Operation> {
     let repository = connections.repository(Role::Restore)?;
-    let request: RestoreRequest = request(&operation)?;
+    let request: Result<RestoreRequest> = request(&operation);
     let id = operation.id;
-    let target = request.target_vault.clone();
+    let target = operation.target_vault.clone();
     let work = async {
+        let request = request?;
         connections.config().check_restore_target(&request.target_vault)?;
         let (manifest, plan, resumed) = match repository.kept_plan(id).await? {
             Some(kept) => {
@@ -130,7 +131,7 @@ pub async fn restore(
         Ok(restore_done(&plan, items))
     };
     let result = attempt(&repository, operation, attempts, progress, now, work).await;
-    tell_restore(&target, &result);
+    tell_restore(target.as_ref(), &result);
     result
 }
 
@@ -219,12 +220,12 @@ fn backup_done(header: &Header) -> Done {
     }
 }
 
-fn not_needed(id: &BackupId) -> Done {
+fn not_needed() -> Done {
     Done {
         status: Status::Succeeded,
         backup_id: None,
         counts: BTreeMap::from([("notNeeded".to_owned(), 1)]),
-        message: format!("Not needed: another backup of this vault was running when this one ({id}) had its turn."),
+        message: "Not needed: another backup of this vault was running when this one had its turn.".to_owned(),
         problems: Vec::new(),
         items: Vec::new(),
     }
@@ -278,23 +279,24 @@ fn tell_backup(vault: &VaultName, result: &Result<Operation>) {
     }
 }
 
-fn tell_restore(target: &VaultName, result: &Result<Operation>) {
+fn tell_restore(target: Option<&VaultName>, result: &Result<Operation>) {
+    let target = target.map(VaultName::as_str).unwrap_or_default();
     match result {
         Ok(operation) => {
             let (vault, id) = (&operation.vault, operation.id);
             let message = operation.message.as_deref().unwrap_or_default();
             match operation.status {
                 Status::Succeeded => {
-                    event!(INFO, name::RESTORE_COMPLETED, %vault, %target, operation = %id, message);
+                    event!(INFO, name::RESTORE_COMPLETED, %vault, target_vault = target, operation = %id, message);
                 }
                 Status::PartiallySucceeded => {
-                    event!(ERROR, name::RESTORE_PARTIAL, %vault, %target, operation = %id, message);
+                    event!(ERROR, name::RESTORE_PARTIAL, %vault, target_vault = target, operation = %id, message);
                 }
-                _ => event!(ERROR, name::RESTORE_FAILED, %vault, %target, operation = %id, message),
+                _ => event!(ERROR, name::RESTORE_FAILED, %vault, target_vault = target, operation = %id, message),
             }
         }
         Err(error) => {
-            tracing::warn!(%target, error = %error.chain(), "this attempt at a restore failed; another follows")
+            tracing::warn!(target_vault = target, error = %error.chain(), "this attempt at a restore failed; another follows")
         }
     }
 }

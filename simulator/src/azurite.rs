@@ -144,7 +144,7 @@ fn find(configured: Option<OsString>) -> io::Result<PathBuf> {
 /// Where `scripts/tools.sh` installs what is not Rust: `tools` in the target folder.
 pub fn tools() -> PathBuf {
     let target = env::var_os("CARGO_TARGET_DIR")
-        .map_or_else(|| Path::new(env!("CARGO_MANIFEST_DIR")).join("../target"), PathBuf::from);
+        .map_or_else(|| Path::new(env!("CARGO_MANIFEST_DIR")).with_file_name("target"), PathBuf::from);
     target.join("tools")
 }
 

@@ -1,6 +1,6 @@
 //! Azure Key Vault as far as backing up and restoring needs it: all hosts `*.vault.azure.net` at once.
 //!
-//! Built from recorded traffic (`simulator/recordings`, replayed by `tests/recordings.rs`). What it does not know, it
+//! Built from recorded traffic (`simulator/recordings`, replayed by `tests/key_vault/recordings.rs`). What it does not know, it
 //! refuses with 501 `SimulatorDoesNotKnow` and remembers in [`KeyVaults::unknown_requests`].
 //!
 //! Known differences from Azure and assumptions where nothing was recorded:
@@ -14,6 +14,7 @@
 //!   certificate's name taken by a key: code known or likely, text made up.
 //! * Backups of another subscription or geography: 400 `BadParameter`, `Cannot decrypt backup blob`; changed payloads
 //!   answer the same. A blob of another kind: 400 `Malformed backup blob`, `… invalid or corrupt version.`
+//! * Pages look at rows of items, in Azure partly at rows of versions: where a page ends early is not the same.
 //! * Purging in a vault with purge protection: 403 `Forbidden` with the text seen in public reports, no `innererror`.
 //! * `ObjectIsBeingRecovered` (set, recover or purge while a recovery runs), set while a purge goes on: texts made up.
 //! * The managed key and secret of a deleted certificate are listed as deleted, managed; recover and purge refuse them.
@@ -180,7 +181,7 @@ impl KeyVaults {
             Verb::Restore => Some(items::open_backup(&host.options, &route, body)),
             _ => None,
         };
-        if let Some(Ok((_, item))) = brought.as_ref().map(|it| it.as_ref().map(|it| &it.items[0])) {
+        if let Some((_, item)) = brought.as_ref().and_then(|it| it.as_ref().ok()?.items.first()) {
             item.name.clone_into(&mut trace.name);
         }
         match self.fault(&trace.vault, route.operation, &trace.name) {
@@ -203,7 +204,7 @@ impl KeyVaults {
         faults.iter_mut().find_map(|it| it.hits(vault, operation, name).then(|| it.effect()))
     }
 
-    /// Checks in Azure's order what forbids the operation, then does it.
+    /// Checks what forbids the operation (in which order Azure does is assumed), then does it.
     fn act(
         &self,
         host: &Host,

@@ -20,7 +20,7 @@ use std::{
     fmt, io,
     net::SocketAddr,
     path::{Path, PathBuf},
-    sync::Arc,
+    sync::{Arc, Mutex, PoisonError},
 };
 
 use bytes::Bytes;
@@ -49,13 +49,31 @@ pub struct Services {
     pub control: Handler,
     /// What a client must send as `X-IDENTITY-HEADER`.
     pub identity_header: String,
+    /// Where the proxy notes what it refused.
+    pub refusals: Refusals,
+}
+
+/// Every connection and request a proxy refused, one sentence each. Clones share the list.
+#[derive(Clone, Debug, Default)]
+pub struct Refusals(Arc<Mutex<Vec<String>>>);
+
+impl Refusals {
+    fn add(&self, sentence: &str) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).push(sentence.to_owned());
+    }
+
+    /// All of them so far.
+    pub fn list(&self) -> Vec<String> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
 }
 
 impl Services {
     /// The simulated Azure.
     pub fn of(vaults: KeyVaults, directory: Directory) -> Self {
         let identity_header = directory.identity_header().to_owned();
-        let control = control::handler(vaults.clone());
+        let refusals = Refusals::default();
+        let control = control::handler(vaults.clone(), refusals.clone());
         let hosts = vaults.clone();
         Self {
             serves: Arc::new(move |host| {
@@ -68,6 +86,7 @@ impl Services {
             identity: Arc::new(move |request| futures::future::ready(directory.answer(request)).boxed()),
             control,
             identity_header,
+            refusals,
         }
     }
 }
@@ -85,7 +104,7 @@ pub enum Protocols {
 /// The open doors; dropping them closes every connection.
 pub struct Doors {
     authority: Arc<Authority>,
-    gate: Arc<Gate>,
+    refusals: Refusals,
     proxy: Listener,
     loopback: Listener,
     identity_header: String,
@@ -99,12 +118,11 @@ impl Doors {
     pub async fn open(services: Services, protocols: Protocols, folder: &Path) -> io::Result<Self> {
         let authority = Arc::new(Authority::create(folder)?);
         let gate = Arc::new(Gate::new(&services, authority.acceptor(protocols)?));
-        let identity_header = services.identity_header.clone();
-        let tunnels = Arc::clone(&gate);
-        let proxy = Listener::open(move |stream| tunnel::serve(stream, Arc::clone(&tunnels))).await?;
+        let (identity_header, refusals) = (services.identity_header, services.refusals);
+        let proxy = Listener::open(move |stream| tunnel::serve(stream, Arc::clone(&gate))).await?;
         let plain = listener::routes(services.identity, services.control);
         let loopback = Listener::open(move |stream| listener::serve_plain(stream, Arc::clone(&plain))).await?;
-        Ok(Self { authority, gate, proxy, loopback, identity_header })
+        Ok(Self { authority, refusals, proxy, loopback, identity_header })
     }
 
     /// Where the proxy listens.
@@ -134,12 +152,12 @@ impl Doors {
 
     /// Every connection the proxy refused, one sentence each. Tests assert that it is empty.
     pub fn refused(&self) -> Vec<String> {
-        self.gate.refused()
+        self.refusals.list()
     }
 
     /// The environment a client must be started with; nothing else is needed.
     ///
-    /// `SSL_CERT_FILE` and `REQUESTS_CA_BUNDLE` replace a client's own roots and therefore name a bundle of the
+    /// `SSL_CERT_FILE`, `CURL_CA_BUNDLE` and `REQUESTS_CA_BUNDLE` replace a client's own roots and therefore name a bundle of the
     /// system's roots and ours; `NODE_EXTRA_CA_CERTS` adds to them and names ours alone.
     pub fn environment(&self) -> Vec<(&'static str, String)> {
         let bundle = self.authority.trust_bundle().display().to_string();
@@ -151,6 +169,7 @@ impl Doors {
             ("NO_PROXY", direct.clone()),
             ("no_proxy", direct),
             ("SSL_CERT_FILE", bundle.clone()),
+            ("CURL_CA_BUNDLE", bundle.clone()), // curl looks at SSL_CERT_FILE only where SSL_CERT_DIR is not set
             ("REQUESTS_CA_BUNDLE", bundle),
             ("NODE_EXTRA_CA_CERTS", self.ca_file().display().to_string()),
             ("IDENTITY_ENDPOINT", self.identity_endpoint()),

@@ -18,7 +18,7 @@ use reqwest::{Certificate, Client, Proxy};
 use rustls::pki_types::{CertificateDer, pem::PemObject as _};
 use simulator::{
     mishap::Mishap,
-    proxy::{Doors, Handler, Protocols, Services},
+    proxy::{Doors, Handler, Protocols, Refusals, Services},
 };
 use tempfile::TempDir;
 use tokio::{
@@ -201,6 +201,7 @@ impl Door {
             identity: handler(|_| Response::new(Bytes::from_static(b"identity"))),
             control: handler(|_| Response::new(Bytes::from_static(b"control"))),
             identity_header: "header".to_owned(),
+            refusals: Refusals::default(),
         };
         let folder = TempDir::new().expect("a folder");
         let doors = Doors::open(services, protocols, folder.path()).await.expect("open doors");

@@ -1,6 +1,8 @@
 //! From settings to the parts that talk: one transport, the identities, the stores and the vaults. Nothing is opened
 //! before it is needed, so that the handler answers its first probe at once.
 
+#![allow(clippy::disallowed_types, clippy::disallowed_methods, reason = "identities and the transport are made here")]
+
 use std::{
     collections::HashMap,
     env,

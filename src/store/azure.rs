@@ -3,6 +3,8 @@
 //! A blob is written with one Put Blob, never in blocks: with one request there is one condition, one right and nothing
 //! half done. The container must be there; the identity of a backup has no right to make one.
 
+#![allow(clippy::disallowed_types, reason = "this module is Blob Storage's door")]
+
 mod lease;
 mod listing;
 mod refusal;

@@ -1,12 +1,21 @@
 //! The integration tests: one binary, so that there is one link.
 
+#![allow(clippy::disallowed_methods, clippy::disallowed_types, reason = "tests arrange and look at the outside")]
+
 mod api;
 mod azurite;
+mod backup;
 mod cli;
+mod dependencies;
+mod e2e;
+mod format_docs;
 mod host_payloads;
 mod leaks;
 mod local_azure;
+mod openapi_docs;
+mod quickstart;
 mod round_trip;
+mod settings_docs;
 mod store;
 mod tidy;
 mod world;

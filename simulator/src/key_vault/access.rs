@@ -1,6 +1,6 @@
 //! Who may do what: challenge, token, network, roles.
 
-use std::collections::HashSet;
+use std::{collections::HashSet, sync::Arc};
 
 use http::{HeaderMap, header};
 use uuid::Uuid;
@@ -48,8 +48,10 @@ impl Grant {
     }
 }
 
-/// The caller, by the token of the request. Unauthenticated callers learn nothing else, whatever the path.
-pub(super) fn authenticate(directory: &Directory, headers: &HeaderMap) -> Result<std::sync::Arc<Claims>, Refusal> {
+/// The caller, by the token of the request. Who has none learns nothing else, whatever the path.
+///
+/// The text for a missing token is recorded, the one for an expired token quoted; the other two are assumed.
+pub(super) fn authenticate(directory: &Directory, headers: &HeaderMap) -> Result<Arc<Claims>, Refusal> {
     let tenant = directory.tenant();
     let refuse = |message: &str| Refusal::unauthorized(tenant, message);
     let token = headers
@@ -68,30 +70,23 @@ pub(super) fn authenticate(directory: &Directory, headers: &HeaderMap) -> Result
     Ok(claims)
 }
 
-/// Whether the caller's address may come in.
+/// Whether the caller's address may come in. The text for private links is assumed.
 pub(super) fn check_network(vault: &Vault, claims: &Claims) -> Result<(), Refusal> {
-    if vault.network == Network::Open {
-        return Ok(());
-    }
-    let place = format!("{};location={}", vault.options.name, vault.options.region);
-    let caller = caller(claims);
-    match vault.network {
-        Network::Open => Ok(()),
-        Network::Firewall => Err(Refusal::forbidden(
+    let (inner, reason) = match vault.network {
+        Network::Open => return Ok(()),
+        Network::Firewall => (
             "ForbiddenByFirewall",
-            format!(
-                "Client address is not authorized and caller is not a trusted service.\r\n\
-                 Client address: 192.0.2.1\r\nCaller: {caller}\r\nVault: {place}"
-            ),
-        )),
-        Network::PrivateOnly => Err(Refusal::forbidden(
+            "Client address is not authorized and caller is not a trusted service.\r\nClient address: 192.0.2.1",
+        ),
+        Network::PrivateOnly => (
             "ForbiddenByConnection",
-            format!(
-                "Public network access is disabled and request is not from a trusted service nor via an approved \
-                 private link.\r\nCaller: {caller}\r\nVault: {place}"
-            ),
-        )),
-    }
+            "Public network access is disabled and request is not from a trusted service nor via an approved private \
+             link.",
+        ),
+    };
+    let (caller, options) = (caller(claims), &vault.options);
+    let message = format!("{reason}\r\nCaller: {caller}\r\nVault: {};location={}", options.name, options.region);
+    Err(Refusal::forbidden(inner, message))
 }
 
 /// Whether a role gives the caller the data action of the operation.

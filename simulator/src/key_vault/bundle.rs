@@ -11,6 +11,7 @@ use super::{
     certificates,
     model::{Content, Deletion, Item, Kind, PublicKey, Tags, Version, hex32},
     options::VaultOptions,
+    policy,
     vault::Vault,
 };
 
@@ -236,10 +237,10 @@ pub(super) fn bundle<'a>(
 
 /// The policy of a certificate, with its id in front and its dates at the end.
 pub(super) fn policy(options: &VaultOptions, item: &Item) -> Option<Value> {
-    let policy = item.policy.as_ref()?.as_object()?;
+    let policy = policy::without_nulls(item.policy.as_ref()?);
     let mut body = Map::new();
     body.insert("id".to_owned(), format!("{}/policy", id(options, Kind::Certificate, &item.name, None)).into());
-    body.extend(policy.iter().map(|(name, value)| (name.clone(), value.clone())));
+    body.extend(policy.as_object()?.clone());
     let attributes = json!({"enabled": true, "created": item.policy_created, "updated": item.policy_updated});
     body.insert("attributes".to_owned(), attributes);
     Some(body.into())

@@ -173,7 +173,8 @@ pub(super) fn update(vault: &mut Vault, route: &Route, body: &[u8], now: i64) ->
     let item = vault.active_mut(Kind::Certificate, &route.name).ok_or_else(missing)?;
     let id = item.version(route.version).ok_or_else(missing)?.id;
     if let Some(policy) = body.policy {
-        set_policy(item, policy.complete(), now);
+        let policy = policy.over(item.policy.clone().unwrap_or_default());
+        set_policy(item, policy, now);
     }
     // Attributes of a certificate are those of its key and secret too; its tags are its own from here on.
     for kind in [Kind::Key, Kind::Secret] {
@@ -198,7 +199,8 @@ pub(super) fn update_policy(vault: &mut Vault, route: &Route, body: &[u8], now: 
     let body: Policy = body::read(route.operation, body)?;
     let missing = || Refusal::not_found(Kind::Certificate, &route.name);
     let item = vault.active_mut(Kind::Certificate, &route.name).ok_or_else(missing)?;
-    set_policy(item, body.complete(), now);
+    let policy = body.over(item.policy.clone().unwrap_or_default());
+    set_policy(item, policy, now);
     get_policy(vault, route)
 }
 

@@ -9,6 +9,7 @@ use super::{
     bundle::{self, bundle},
     model::{Item, Kind, Life},
     options::VaultOptions,
+    policy,
     refusal::Refusal,
     route::Route,
     vault::Vault,
@@ -64,19 +65,13 @@ pub(super) fn restore(vault: &mut Vault, route: &Route, payload: Payload<Item>) 
     }
     let name = main.name.clone();
     for (kind, mut item) in payload.items {
-        forget_empty_sans(&mut item);
+        if let Some(it) = &mut item.policy {
+            policy::forget_empty_names(it);
+        }
         vault.insert(kind, item);
     }
     let item = vault.active(kind, &name).expect("it was put there in the line above");
     Answer::ok(&bundle(vault, kind, item, item.current(), false, None))
-}
-
-/// A restored certificate has lost an empty list of alternative names (recorded).
-fn forget_empty_sans(item: &mut Item) {
-    let Some(x509) = item.policy.as_mut().and_then(|it| it.get_mut("x509_props")?.as_object_mut()) else { return };
-    if x509.get("sans").and_then(|it| it.as_object()).is_some_and(|it| it.is_empty()) {
-        x509.shift_remove("sans");
-    }
 }
 
 pub(super) fn delete(vault: &mut Vault, route: &Route, now_millis: i64) -> Outcome {

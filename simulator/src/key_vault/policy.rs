@@ -75,57 +75,89 @@ impl Policy {
         self.issuer.as_ref()?.name.as_deref()
     }
 
-    /// The policy as the service keeps it, defaults filled in (those of recorded answers), without id and dates.
+    /// The policy of a new certificate: defaults (those of recorded answers) where the caller says nothing.
     pub(super) fn complete(self) -> Value {
-        let issuer = self.issuer().unwrap_or("Self").to_owned();
-        let content_type = self.secret_props.and_then(|it| it.content_type);
-        let content_type = content_type.unwrap_or_else(|| "application/x-pkcs12".to_owned());
-        let actions = self.lifetime_actions.map(|actions| {
-            let action = |it: LifetimeAction| json!({"trigger": it.trigger, "action": it.action});
-            actions.into_iter().map(action).collect::<Value>()
-        });
-        let default_actions = json!([{"trigger": {"lifetime_percentage": 80}, "action": {"action_type": "AutoRenew"}}]);
-        json!({
-            "key_props": self.key_props.unwrap_or_default().complete(),
-            "secret_props": {"contentType": content_type},
-            "x509_props": self.x509_props.unwrap_or_default().complete(),
-            "lifetime_actions": actions.unwrap_or(default_actions),
-            "issuer": {"name": issuer},
-        })
+        self.over(json!({
+            "key_props": {"exportable": true, "kty": "RSA", "key_size": 2048, "reuse_key": false, "crv": null},
+            "secret_props": {"contentType": "application/x-pkcs12"},
+            "x509_props": {
+                "subject": "",
+                "sans": null,
+                "ekus": ["1.3.6.1.5.5.7.3.1", "1.3.6.1.5.5.7.3.2"],
+                "key_usage": ["digitalSignature", "keyEncipherment"],
+                "validity_months": 12,
+                "basic_constraints": {"ca": false},
+            },
+            "lifetime_actions": [{"trigger": {"lifetime_percentage": 80}, "action": {"action_type": "AutoRenew"}}],
+            "issuer": {"name": "Self"},
+        }))
+    }
+
+    /// A policy after this update: what the caller does not say stays. A field that has no value is `null` here, which
+    /// keeps its place; answers leave it out.
+    pub(super) fn over(self, mut policy: Value) -> Value {
+        if let Some(it) = self.key_props {
+            it.set(&mut policy["key_props"]);
+        }
+        if let Some(it) = self.x509_props {
+            it.set(&mut policy["x509_props"]);
+        }
+        set(&mut policy["secret_props"]["contentType"], self.secret_props.and_then(|it| it.content_type));
+        let action = |it: LifetimeAction| json!({"trigger": it.trigger, "action": it.action});
+        set(
+            &mut policy["lifetime_actions"],
+            self.lifetime_actions.map(|it| it.into_iter().map(action).collect::<Value>()),
+        );
+        set(&mut policy["issuer"]["name"], self.issuer.and_then(|it| it.name));
+        policy
     }
 }
 
 impl KeyProperties {
-    fn complete(self) -> Value {
-        let kty = self.kty.unwrap_or_else(|| "RSA".to_owned());
-        let elliptic = kty.starts_with("EC");
-        let size = self.key_size.unwrap_or(if elliptic { 256 } else { 2048 });
-        let mut properties = Map::new();
-        properties.insert("exportable".to_owned(), self.exportable.unwrap_or(true).into());
-        properties.insert("kty".to_owned(), kty.into());
-        properties.insert("key_size".to_owned(), size.into());
-        properties.insert("reuse_key".to_owned(), self.reuse_key.unwrap_or(false).into());
-        if elliptic {
-            properties.insert("crv".to_owned(), self.crv.unwrap_or_else(|| "P-256".to_owned()).into());
+    fn set(self, policy: &mut Value) {
+        if self.kty.as_ref().is_some_and(|it| it.starts_with("EC")) {
+            (policy["key_size"], policy["crv"]) = (256.into(), "P-256".into());
         }
-        properties.into()
+        set(&mut policy["exportable"], self.exportable);
+        set(&mut policy["kty"], self.kty);
+        set(&mut policy["key_size"], self.key_size);
+        set(&mut policy["reuse_key"], self.reuse_key);
+        set(&mut policy["crv"], self.crv);
     }
 }
 
 impl X509Properties {
-    fn complete(self) -> Value {
-        let mut properties = Map::new();
-        properties.insert("subject".to_owned(), self.subject.unwrap_or_default().into());
-        if let Some(sans) = self.sans {
-            properties.insert("sans".to_owned(), sans);
+    fn set(self, policy: &mut Value) {
+        set(&mut policy["subject"], self.subject);
+        set(&mut policy["sans"], self.sans);
+        set(&mut policy["ekus"], self.ekus);
+        set(&mut policy["key_usage"], self.key_usage);
+        set(&mut policy["validity_months"], self.validity_months);
+        set(&mut policy["basic_constraints"], self.basic_constraints);
+    }
+}
+
+fn set(field: &mut Value, value: Option<impl Into<Value>>) {
+    if let Some(value) = value {
+        *field = value.into();
+    }
+}
+
+/// Restored certificates have lost an empty list of alternative names (recorded).
+pub(super) fn forget_empty_names(policy: &mut Value) {
+    let sans = &mut policy["x509_props"]["sans"];
+    if sans.as_object().is_some_and(Map::is_empty) {
+        *sans = Value::Null;
+    }
+}
+
+/// Takes out what has no value, as answers do.
+pub(super) fn without_nulls(policy: &Value) -> Value {
+    match policy {
+        Value::Object(fields) => {
+            let with_value = fields.iter().filter(|(_, value)| !value.is_null());
+            Value::Object(with_value.map(|(name, value)| (name.clone(), without_nulls(value))).collect())
         }
-        let server_and_client = || vec!["1.3.6.1.5.5.7.3.1".to_owned(), "1.3.6.1.5.5.7.3.2".to_owned()];
-        properties.insert("ekus".to_owned(), self.ekus.unwrap_or_else(server_and_client).into());
-        let usage = || vec!["digitalSignature".to_owned(), "keyEncipherment".to_owned()];
-        properties.insert("key_usage".to_owned(), self.key_usage.unwrap_or_else(usage).into());
-        properties.insert("validity_months".to_owned(), self.validity_months.unwrap_or(12).into());
-        let constraints = self.basic_constraints.unwrap_or_else(|| json!({"ca": false}));
-        properties.insert("basic_constraints".to_owned(), constraints);
-        properties.into()
+        other => other.clone(),
     }
 }

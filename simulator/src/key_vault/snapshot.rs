@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 
 use super::{
     KeyVaults,
-    model::{Content, Item, Kind, Tags, Version, hex32},
+    model::{Content, Item, Kind, Life, Tags, Version, hex32},
+    policy,
 };
 
 /// The observable state of one vault. Says nothing about where the vault is: two vaults with the same items are equal.
@@ -53,7 +54,8 @@ impl KeyVaults {
     pub fn snapshot(&self, vault: &str) -> Snapshot {
         self.with(vault, |vault| {
             let of_kind = |kind| {
-                let items = vault.shelf(kind).items.values();
+                // What is purged cannot be observed, although its name is taken for some seconds more.
+                let items = vault.shelf(kind).items.values().filter(|it| it.life != Life::Purging);
                 items.map(move |item| ((kind, item.name.clone()), ItemState::of(item)))
             };
             Snapshot { items: Kind::ALL.into_iter().flat_map(of_kind).collect() }
@@ -87,10 +89,8 @@ impl Snapshot {
 impl ItemState {
     fn of(item: &Item) -> Self {
         let mut policy = item.policy.clone();
-        if let Some(x509) = policy.as_mut().and_then(|it| it.get_mut("x509_props")?.as_object_mut())
-            && x509.get("sans").and_then(|it| it.as_object()).is_some_and(|it| it.is_empty())
-        {
-            x509.shift_remove("sans");
+        if let Some(policy) = &mut policy {
+            policy::forget_empty_names(policy);
         }
         Self {
             managed: item.managed,

@@ -94,9 +94,14 @@ impl Vault {
     }
 
     /// Adds a version to an active item, or makes the item.
+    ///
+    /// # Panics
+    /// If the name is taken by an item that is not active; callers on behalf of a request have looked before.
     pub(super) fn add_version(&mut self, kind: Kind, name: &str, managed: bool, version: Version) {
         let items = &mut self.shelves[kind as usize].items;
-        items.entry(name.to_ascii_uppercase()).or_insert_with(|| Item::new(name, managed)).add(version);
+        let item = items.entry(name.to_ascii_uppercase()).or_insert_with(|| Item::new(name, managed));
+        assert!(item.is_active(), "the {} {name} is deleted and cannot have new versions", kind.word());
+        item.add(version);
     }
 
     /// A version id that is not in use.

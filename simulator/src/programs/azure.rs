@@ -73,7 +73,7 @@ pub(crate) async fn run(arguments: Arguments) -> io::Result<()> {
     furnish(&vaults, &arguments)?;
     let client_ids = admit(&vaults, &directory, &arguments);
 
-    let certificates = tempfile::tempdir()?;
+    let certificates = tempfile::Builder::new().prefix("keyvault-simulator-").tempdir()?;
     let protocols = if arguments.http1 { Protocols::Http1 } else { Protocols::Both };
     let doors = Doors::open(Services::of(vaults.clone(), directory), protocols, certificates.path()).await?;
     let azurite = if arguments.azurite { Some(Azurite::start(doors.authority()).await?) } else { None };
@@ -87,7 +87,7 @@ pub(crate) async fn run(arguments: Arguments) -> io::Result<()> {
     for vault in &arguments.vaults {
         println!("https://{}.vault.azure.net", vault.name());
     }
-    println!("The simulator runs. In another terminal: source {}", arguments.env_file.display());
+    println!("The simulator runs. In another terminal: source {}", std::path::absolute(&arguments.env_file)?.display());
     super::asked_to_stop().await?;
     drop(file);
     report(&vaults, &doors);

@@ -6,8 +6,8 @@
 //! | `POST lose/{vault}` | the disaster: every item is gone for good |
 //! | `POST delete/{vault}/{kind}/{name}` | deletes one item; it can be recovered at once |
 //! | `POST purge/{vault}/{kind}/{name}` | removes one item for good; its name is free at once |
-//! | `GET requests` | counters, and what was refused because the simulator does not know it |
-//! | `DELETE requests` | counters back to zero |
+//! | `GET requests` | counters; requests the simulator does not know; connections the proxy refused |
+//! | `DELETE requests` | counters and unknown requests begin anew |
 //! | `POST faults` | adds a fault, [`Rule`] |
 //! | `DELETE faults` | removes all faults |
 //!
@@ -21,16 +21,16 @@ use http::{HeaderValue, Method, Request, Response, StatusCode, header::CONTENT_T
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::{Handler, listener::sentence};
+use super::{Handler, Refusals, listener::sentence};
 use crate::{
     key_vault::{Effect, Fault, ItemState, KeyVaults, Kind, Operation, Snapshot, Verb, VersionState},
     mishap::Mishap,
 };
 
 /// The control endpoint of these vaults.
-pub(super) fn handler(vaults: KeyVaults) -> Handler {
+pub(super) fn handler(vaults: KeyVaults, refusals: Refusals) -> Handler {
     Arc::new(move |request| {
-        let response = match answer(&vaults, &request) {
+        let response = match answer(&vaults, &refusals, &request) {
             Ok(body) => json_response(&body),
             Err((status, text)) => sentence(status, text),
         };
@@ -40,7 +40,7 @@ pub(super) fn handler(vaults: KeyVaults) -> Handler {
 
 type Refusal = (StatusCode, String);
 
-fn answer(vaults: &KeyVaults, request: &Request<Bytes>) -> Result<Value, Refusal> {
+fn answer(vaults: &KeyVaults, refusals: &Refusals, request: &Request<Bytes>) -> Result<Value, Refusal> {
     let path = request.uri().path();
     let segments: Vec<&str> = path.trim_start_matches("/control/").split('/').collect();
     match (request.method(), segments.as_slice()) {
@@ -53,7 +53,7 @@ fn answer(vaults: &KeyVaults, request: &Request<Bytes>) -> Result<Value, Refusal
         (&Method::POST, [action @ ("delete" | "purge"), vault, kind, name]) => {
             remove(vaults, vault, kind, name, *action == "purge")
         }
-        (&Method::GET, ["requests"]) => Ok(requests_json(vaults)),
+        (&Method::GET, ["requests"]) => Ok(requests_json(vaults, refusals)),
         (&Method::DELETE, ["requests"]) => {
             vaults.reset_log();
             Ok(json!({}))
@@ -125,11 +125,11 @@ fn version_json(version: &VersionState) -> Value {
 }
 
 /// `operation` is null for requests whose operation or caller was not known, such as the 401 challenge.
-fn requests_json(vaults: &KeyVaults) -> Value {
+fn requests_json(vaults: &KeyVaults, refusals: &Refusals) -> Value {
     let counts = vaults.counts().into_iter().map(|((operation, status), count)| {
         json!({ "operation": operation.map(|it| it.to_string()), "status": status, "count": count })
     });
-    json!({ "counts": counts.collect::<Vec<_>>(), "unknown": vaults.unknown_requests() })
+    json!({ "counts": counts.collect::<Vec<_>>(), "unknown": vaults.unknown_requests(), "refused": refusals.list() })
 }
 
 /// A fault as JSON: `{"operation":"SecretBackup","times":3,"answer":{"status":429,"code":"Throttled"}}`.

@@ -7,7 +7,7 @@ use futures::FutureExt as _;
 use http::{Request, Response, StatusCode};
 use http_body_util::{BodyExt as _, Full};
 use hyper::{body::Incoming, service::service_fn};
-use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::rt::TokioIo;
 use tokio::{
     net::{TcpListener, TcpStream},
     task::{JoinHandle, JoinSet},
@@ -99,8 +99,7 @@ pub(super) async fn serve_plain(stream: TcpStream, handler: Handler) {
             Ok::<_, Infallible>(response.map(Full::new))
         }
     });
-    let mut server = hyper::server::conn::http1::Builder::new();
-    server.timer(TokioTimer::new());
+    let server = hyper::server::conn::http1::Builder::new();
     if let Err(error) = server.serve_connection(TokioIo::new(stream), service).await {
         tracing::debug!(%error, "a loopback connection ended early");
     }

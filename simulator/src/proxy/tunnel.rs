@@ -10,12 +10,12 @@ use hyper::{
     service::service_fn,
     upgrade::{OnUpgrade, Upgraded},
 };
-use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper_util::rt::{TokioExecutor, TokioIo};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsAcceptor;
 
 use super::{
-    Handler, Services, listener,
+    Handler, Refusals, Services, listener,
     mishaps::{self, Aborted, Body, ResetSwitch, Wire},
 };
 
@@ -24,17 +24,13 @@ pub(super) struct Gate {
     serves: Arc<dyn Fn(&str) -> bool + Send + Sync>,
     vaults: Handler,
     tls: TlsAcceptor,
-    refused: Mutex<Vec<String>>,
+    refusals: Refusals,
 }
 
 impl Gate {
     pub(super) fn new(services: &Services, tls: TlsAcceptor) -> Self {
         let (serves, vaults) = (Arc::clone(&services.serves), Arc::clone(&services.vaults));
-        Self { serves, vaults, tls, refused: Mutex::default() }
-    }
-
-    pub(super) fn refused(&self) -> Vec<String> {
-        self.refused.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        Self { serves, vaults, tls, refusals: services.refusals.clone() }
     }
 
     /// The host a `CONNECT` request may have, or why not.
@@ -59,7 +55,7 @@ impl Gate {
 
     fn refuse(&self, status: StatusCode, reason: String) -> Response<Bytes> {
         tracing::warn!("{reason}");
-        self.refused.lock().unwrap_or_else(PoisonError::into_inner).push(reason.clone());
+        self.refusals.add(&reason);
         listener::sentence(status, reason)
     }
 }
@@ -77,8 +73,8 @@ pub(super) async fn serve(stream: TcpStream, gate: Arc<Gate>) {
         }
     };
     let service = service_fn(move |request| answer(Arc::clone(&gate), host.clone(), request, reset.clone()));
-    let mut server = hyper_util::server::conn::auto::Builder::new(TokioExecutor::new());
-    server.http1().timer(TokioTimer::new());
+    // Without a timer the server never closes an idle connection, which clients would have to race with.
+    let server = hyper_util::server::conn::auto::Builder::new(TokioExecutor::new());
     if let Err(error) = server.serve_connection(TokioIo::new(tls), service).await {
         tracing::debug!(error, "a vault connection ended early");
     }
@@ -98,8 +94,7 @@ async fn connect(wire: Wire, gate: &Gate) -> Option<(Upgraded, String)> {
         };
         Ok::<_, Aborted>(response.map(Full::new))
     });
-    let mut server = hyper::server::conn::http1::Builder::new();
-    server.timer(TokioTimer::new());
+    let server = hyper::server::conn::http1::Builder::new();
     if let Err(error) = server.serve_connection(TokioIo::new(wire), service).with_upgrades().await {
         tracing::debug!(%error, "a proxy connection ended before CONNECT");
     }

@@ -1,0 +1,26 @@
+#!/usr/bin/env bash
+# All tests. Installs what they need besides Rust, Node 20 and Python 3.11 into target/tools, and fails, never skips,
+# when a part is missing.
+set -euo pipefail
+
+cd "$(dirname "${BASH_SOURCE[0]}")/.."
+
+step() { printf '\n== %s\n' "$*"; }
+
+step "Tools"
+scripts/tools.sh
+
+step "Format"
+cargo fmt --all --check
+
+step "Lints"
+cargo clippy --workspace --all-targets --quiet -- --deny warnings
+
+step "Documentation"
+RUSTDOCFLAGS="--deny warnings" cargo doc --workspace --no-deps --document-private-items --quiet
+
+step "Release build: the end-to-end tests run the binary that is shipped"
+cargo build --release --bins --example quickstart
+
+step "Tests"
+cargo test --workspace --quiet

@@ -1,0 +1,122 @@
+//! The tables of settings, events and exit codes in the documents against the code.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use keyvault_backup::config::{Config, Settings};
+use serde_json::Value;
+
+use crate::format_docs::read;
+
+/// Read by the Functions host itself.
+const OF_THE_HOST: [&str; 2] = ["FUNCTIONS_WORKER_RUNTIME", "AzureWebJobsStorage"];
+
+#[test]
+fn the_documents_name_every_setting_with_its_default() {
+    let settings = settings();
+    for document in ["README.md", "docs/operations.md"] {
+        let text = read(document);
+        let documented: BTreeMap<String, String> =
+            rows(&text, "| setting | default |").into_iter().map(|row| (row[0].clone(), row[1].clone())).collect();
+        assert_eq!(documented, settings, "{document}");
+        let of_functions: BTreeSet<String> =
+            rows(&text, "| setting | meaning |").into_iter().map(|row| row[0].clone()).collect();
+        assert_eq!(of_functions, settings_of_functions(), "{document}");
+    }
+}
+
+#[test]
+fn the_example_of_local_settings_holds_every_setting_and_the_defaults() {
+    let file: Value = serde_json::from_str(&read("local.settings.json.example")).unwrap();
+    let values = file["Values"].as_object().unwrap();
+    let mut expected: BTreeSet<String> = settings().into_keys().collect();
+    expected.extend(settings_of_functions());
+    expected.extend(OF_THE_HOST.map(str::to_owned));
+    assert_eq!(values.keys().cloned().collect::<BTreeSet<_>>(), expected);
+
+    let value = |name: &str| values[name].as_str().map(str::to_owned);
+    let example = Settings {
+        backup_vaults: value("BACKUP_VAULTS"),
+        backup_items: value("BACKUP_ITEMS"),
+        backup_store_url: value("BACKUP_STORE_URL"),
+        state_store_url: value("STATE_STORE_URL"),
+        backup_full_every_days: value("BACKUP_FULL_EVERY_DAYS"),
+        backup_requests_per_second: value("BACKUP_REQUESTS_PER_SECOND"),
+        backup_concurrency: value("BACKUP_CONCURRENCY"),
+        restore_target_vaults: value("RESTORE_TARGET_VAULTS"),
+        backup_identity_client_id: value("BACKUP_IDENTITY_CLIENT_ID"),
+        restore_identity_client_id: value("RESTORE_IDENTITY_CLIENT_ID"),
+        azure_cloud: value("AZURE_CLOUD"),
+        log_level: value("LOG_LEVEL"),
+    };
+    let least = Settings {
+        backup_vaults: value("BACKUP_VAULTS"),
+        backup_store_url: value("BACKUP_STORE_URL"),
+        ..Default::default()
+    };
+    let [example, least] = [example, least].map(|settings| Config::read(&settings).unwrap());
+    assert_eq!(format!("{example:?}"), format!("{least:?}"), "what the example writes out are the defaults");
+}
+
+#[test]
+fn the_documented_events_are_those_of_the_code() {
+    let code = read("src/events.rs");
+    let in_code: BTreeSet<&str> = code
+        .lines()
+        .filter_map(|line| line.trim().strip_prefix("pub const ")?.split_once(": &str = \"")?.1.strip_suffix("\";"))
+        .collect();
+    let text = read("docs/operations.md");
+    let documented = rows(&text, "| event |");
+    assert!(in_code.len() >= 9);
+    assert_eq!(documented.iter().map(|row| row[0].as_str()).collect::<BTreeSet<_>>(), in_code);
+}
+
+#[test]
+fn the_documented_exit_codes_are_those_that_help_shows() {
+    let code = read("src/cli/print.rs");
+    let (_, rest) = code.split_once("\"Exit codes:\n").unwrap();
+    let shown: Vec<String> = rest
+        .lines()
+        .map_while(|line| {
+            line.strip_prefix("  ").filter(|line| line.starts_with(|letter: char| letter.is_ascii_digit()))
+        })
+        .map(|line| line.trim_end_matches("\";").replacen("  ", " ", 1))
+        .collect();
+    let text = read("docs/operations.md");
+    let documented: Vec<String> =
+        rows(&text, "| code | meaning |").iter().map(|row| format!("{} {}", row[0], row[1])).collect();
+    assert_eq!(documented, shown);
+}
+
+/// Name and default of every setting, as the command line describes them.
+fn settings() -> BTreeMap<String, String> {
+    let command = <Settings as clap::Args>::augment_args(clap::Command::new("keyvault-backup"));
+    command
+        .get_arguments()
+        .map(|argument| {
+            let help = argument.get_help().map(ToString::to_string).unwrap_or_default();
+            let default = help.split_once("[default: ").map(|(_, rest)| rest.split(']').next().unwrap().to_owned());
+            (argument.get_env().unwrap().to_str().unwrap().to_owned(), default.unwrap_or_default())
+        })
+        .collect()
+}
+
+/// What the function.json files take from settings: `%NAME%`.
+fn settings_of_functions() -> BTreeSet<String> {
+    let mut names = BTreeSet::new();
+    for function in keyvault_backup::functions::FUNCTIONS {
+        let text = read(&format!("{function}/function.json"));
+        names.extend(text.split('%').skip(1).step_by(2).map(str::to_owned));
+    }
+    names
+}
+
+/// The cells of the table that begins with `header`, without their code marks.
+fn rows(text: &str, header: &str) -> Vec<Vec<String>> {
+    let lines = text.lines().skip_while(|line| !line.starts_with(header)).take_while(|line| line.starts_with('|'));
+    let rows: Vec<Vec<String>> = lines
+        .skip(2)
+        .map(|line| line.trim_matches('|').split('|').map(|cell| cell.trim().trim_matches('`').to_owned()).collect())
+        .collect();
+    assert!(!rows.is_empty(), "no table begins with {header}");
+    rows
+}
