@@ -6,6 +6,7 @@ mod api;
 mod azurite;
 mod dependencies;
 mod format_docs;
+mod links_docs;
 mod local_azure;
 mod openapi_docs;
 mod round_trip;
