@@ -9,7 +9,7 @@ use std::{
     time::Duration,
 };
 
-use futures::{StreamExt as _, future, stream};
+use futures::{SinkExt as _, StreamExt as _, channel::mpsc, future};
 use tokio::time::Instant;
 use uuid::Uuid;
 
@@ -178,22 +178,19 @@ impl<'a> Run<'a> {
     /// Lists all kinds and deals with the items while the listing goes on.
     async fn collect(&self) -> Result<Found> {
         let mut found = Found::default();
-        let listings = Kind::ALL.map(|kind| self.vault.list(kind).map(move |row| (kind, row)).boxed());
         let mut errors = Vec::new();
-        {
-            let found = &mut found;
-            let errors = &mut errors;
-            let chosen = stream::select_all(listings)
-                .filter_map(|(kind, row)| future::ready(self.choose(kind, row, found, errors)));
-            let mut kept = Box::pin(chosen.map(|listed| self.keep(listed)).buffer_unordered(self.options.concurrency));
-            let mut gathered = Vec::new();
-            while let Some(one) = kept.next().await {
-                gathered.push(one);
-            }
-            drop(kept);
-            for one in gathered {
-                self.sort_in(one, found).await;
-            }
+        // Listing and reading wait for each other only between two rows, never while a page is under way: items that
+        // take up every place for minutes would use up the time that the page has.
+        let (sender, rows) = mpsc::channel(0);
+        let listings = future::join_all(Kind::ALL.map(|kind| self.list(kind, sender.clone())));
+        drop(sender);
+        let kept = {
+            let chosen = rows.filter_map(|(kind, row)| future::ready(self.choose(kind, row, &mut found, &mut errors)));
+            let kept = chosen.map(|listed| self.keep(listed)).buffer_unordered(self.options.concurrency);
+            future::join(listings, kept.collect::<Vec<_>>()).await.1
+        };
+        for one in kept {
+            self.sort_in(one, &mut found).await;
         }
         if errors.len() == Kind::ALL.len() {
             let first = errors.swap_remove(0);
@@ -205,6 +202,17 @@ impl<'a> Run<'a> {
             return Err(Error::new(first.kind(), message).because(first));
         }
         Ok(found)
+    }
+
+    async fn list(&self, kind: Kind, mut rows: mpsc::Sender<(Kind, Result<Listed>)>) {
+        let listing = self.vault.list(kind);
+        futures::pin_mut!(listing);
+        while let Some(row) = listing.next().await {
+            // Nobody hears it only when the run is being dropped.
+            if rows.send((kind, row)).await.is_err() {
+                return;
+            }
+        }
     }
 
     /// Which of the listed items are to be dealt with; counts the others.

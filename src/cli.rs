@@ -3,15 +3,15 @@
 
 mod print;
 
-use std::{collections::HashMap, io::IsTerminal as _, process::ExitCode, sync::Arc};
+use std::{ffi::OsString, io::IsTerminal as _, process::ExitCode, sync::Arc};
 
-use clap::{CommandFactory as _, Parser, Subcommand, ValueEnum};
-use futures::{StreamExt as _, stream};
+use clap::{CommandFactory as _, FromArgMatches as _, Parser, Subcommand, ValueEnum};
+use futures::{StreamExt as _, TryStreamExt as _, stream};
 use serde_json::json;
 use time::OffsetDateTime;
 use uuid::Uuid;
 
-use self::print::Printer;
+use self::print::{End, Printer, Row};
 use crate::{
     config::{
         Config, Settings,
@@ -22,9 +22,9 @@ use crate::{
     jobs::{self, BackupRequest, RestoreRequest},
     model::{Label, Timestamp, VaultName},
     operation::Attempts,
-    report::{Progress, Status},
+    report::Progress,
     repository::{
-        Repository, Selector,
+        BackupRef, Repository, Selector,
         operation::{Operation, OperationKind},
     },
     restore::{OnConflict, OnDeleted},
@@ -58,6 +58,8 @@ enum Output {
 #[derive(Debug, Subcommand)]
 enum Command {
     /// Answer the Azure Functions host. This is what host.json starts.
+    #[command(after_help = "Example:\n  \
+        keyvault-backup serve --port 7071")]
     Serve {
         /// The port on 127.0.0.1.
         #[arg(long, env = "FUNCTIONS_CUSTOMHANDLER_PORT", value_name = "PORT")]
@@ -108,11 +110,17 @@ enum Command {
         resume: Option<Uuid>,
     },
     /// List the vaults that have backups, or the backups of one vault.
+    #[command(after_help = "Examples:\n  \
+        keyvault-backup list\n  \
+        keyvault-backup list contoso-prod --output json")]
     List {
         /// The vault.
         vault: Option<String>,
     },
     /// Show a backup and its items.
+    #[command(after_help = "Examples:\n  \
+        keyvault-backup show contoso-prod\n  \
+        keyvault-backup show contoso-prod before-upgrade --output json")]
     Show {
         /// The vault.
         vault: String,
@@ -121,6 +129,8 @@ enum Command {
         backup: String,
     },
     /// Print completions for a shell.
+    #[command(after_help = "Example:\n  \
+        keyvault-backup completions bash > ~/.local/share/bash-completion/completions/keyvault-backup")]
     Completions {
         /// The shell.
         shell: clap_complete::Shell,
@@ -128,26 +138,55 @@ enum Command {
 }
 
 /// Runs the command that `arguments` hold, the program's name first.
-pub async fn run(arguments: impl IntoIterator<Item = std::ffi::OsString>) -> ExitCode {
-    let arguments = match Arguments::try_parse_from(arguments) {
+pub async fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
+    let arguments: Vec<OsString> = arguments.into_iter().collect();
+    let parsed =
+        command_line().try_get_matches_from(&arguments).and_then(|parsed| Arguments::from_arg_matches(&parsed));
+    let arguments = match parsed {
         Ok(arguments) => arguments,
+        // Help and version are answers; everything else is a mistake.
+        Err(message) if message.use_stderr() && wants_json(&arguments) => {
+            Printer::new(true, false).errors(&[usage(&message)]);
+            return ExitCode::from(print::USAGE);
+        }
         Err(message) => {
             let _ = message.print();
-            // Help and version are answers; everything else is a mistake.
             return if message.use_stderr() { ExitCode::from(print::USAGE) } else { ExitCode::SUCCESS };
         }
     };
     let printer = Printer::new(arguments.output == Output::Json, std::io::stderr().is_terminal());
     match execute(arguments, &printer).await {
-        Ok(status) => print::exit_code(status),
+        Ok(end) => end.into(),
         Err(errors) => {
             printer.errors(&errors);
-            print::exit_code_of(&errors)
+            End::of_errors(&errors).into()
         }
     }
 }
 
-async fn execute(arguments: Arguments, printer: &Printer) -> Result<Status, Vec<Error>> {
+/// The command line with the exit codes in the help of every command.
+fn command_line() -> clap::Command {
+    Arguments::command().mut_subcommands(|command| {
+        let examples = command.get_after_help().map(ToString::to_string).unwrap_or_default();
+        command.after_help(format!("{examples}\n\n{}", print::EXIT_CODES))
+    })
+}
+
+/// Whether a command line that cannot be read asks for JSON all the same.
+fn wants_json(arguments: &[OsString]) -> bool {
+    arguments.iter().any(|argument| argument == "--output=json")
+        || arguments.windows(2).any(|pair| pair[0] == "--output" && pair[1] == "json")
+}
+
+/// A wrong command line as an error: what is wrong with it, without the usage lines.
+fn usage(message: &clap::Error) -> Error {
+    let text = message.to_string();
+    let text = text.split("\n\n").next().unwrap_or_default().trim_start_matches("error: ");
+    let line: Vec<&str> = text.split_whitespace().collect();
+    Error::new(ErrorKind::InvalidInput, format!("The command line is wrong: {}. See --help.", line.join(" ")))
+}
+
+async fn execute(arguments: Arguments, printer: &Printer) -> Result<End, Vec<Error>> {
     let Arguments { command, settings, .. } = arguments;
     let one = |error: Error| vec![error];
     let serves = matches!(command, Command::Serve { .. });
@@ -161,9 +200,9 @@ async fn execute(arguments: Arguments, printer: &Printer) -> Result<Status, Vec<
     }
     if let Command::Completions { shell } = command {
         let mut completions = Vec::new();
-        clap_complete::generate(shell, &mut Arguments::command(), "keyvault-backup", &mut completions);
+        clap_complete::generate(shell, &mut command_line(), "keyvault-backup", &mut completions);
         printer.text(&String::from_utf8_lossy(&completions));
-        return Ok(Status::Succeeded);
+        return Ok(End::GOOD);
     }
     let config = Config::read(&settings).map_err(|more| mistakes.extend(more));
     let connections = match config {
@@ -172,7 +211,9 @@ async fn execute(arguments: Arguments, printer: &Printer) -> Result<Status, Vec<
     };
     if let Command::Serve { port } = command {
         functions::serve(connections, port).await.map_err(one)?;
-        return Ok(Status::Failed);
+        // It serves until it is ended; the host takes exit code 0 for "never start again".
+        let message = "The handler stopped listening. Start it again.";
+        return Err(one(Error::new(ErrorKind::Internal, message)));
     }
     let connections = connections?;
     let name = |name: &str| VaultName::parse(name, connections.config().cloud).map_err(one);
@@ -198,7 +239,7 @@ async fn execute(arguments: Arguments, printer: &Printer) -> Result<Status, Vec<
             let repository = connections.repository(Role::Restore).map_err(one)?;
             show(&repository, &name(&vault)?, &backup, printer).await.map_err(one)
         }
-        Command::Serve { .. } | Command::Completions { .. } => Ok(Status::Succeeded),
+        Command::Serve { .. } | Command::Completions { .. } => Ok(End::GOOD),
     }
 }
 
@@ -208,7 +249,7 @@ async fn back_up(
     label: Option<Label>,
     full: bool,
     printer: &Printer,
-) -> Result<Status> {
+) -> Result<End> {
     let vaults = if vaults.is_empty() { connections.config().vaults.clone() } else { vaults };
     if vaults.is_empty() {
         let message = "There is nothing to back up: name a vault, or set BACKUP_VAULTS.";
@@ -238,7 +279,7 @@ async fn back_up(
         .collect()
         .await;
     printer.backups(&results);
-    Ok(worst(results.iter().map(|(_, result)| result.as_ref().map_or(Status::Failed, |operation| operation.status))))
+    Ok(End::of_operations(results.iter().map(|(_, result)| result.as_ref())))
 }
 
 async fn restore(
@@ -247,12 +288,12 @@ async fn restore(
     dry_run: bool,
     resume: Option<Uuid>,
     printer: &Printer,
-) -> Result<Status> {
+) -> Result<End> {
     connections.config().check_restore_target(&request.target_vault)?;
     if dry_run {
         let plan = jobs::plan_restore(connections, &request).await?;
         printer.plan(&plan);
-        return Ok(Status::Succeeded);
+        return Ok(End::GOOD);
     }
     let repository = connections.repository(Role::Restore)?;
     // A backup that does not exist is a mistake of the command, not an operation that fails.
@@ -292,56 +333,54 @@ async fn restore(
         operation = result?;
     }
     printer.restored(&operation);
-    Ok(operation.status)
+    Ok(End::of_operations([Ok(&operation)]))
 }
 
-async fn list_vaults(repository: &Repository, printer: &Printer) -> Result<Status> {
+async fn list_vaults(repository: &Repository, printer: &Printer) -> Result<End> {
     let mut rows = Vec::new();
     for vault in repository.vaults().await? {
         let backups = repository.backups(&vault).await?;
         let newest = match backups.last() {
-            Some(newest) => Some(repository.header(newest).await?),
+            Some(newest) => Some(row(repository, newest.clone()).await?),
             None => None,
         };
         rows.push((vault, backups.len(), newest));
     }
     printer.vaults(&repository.describe(), &rows);
-    Ok(Status::Succeeded)
+    Ok(end_of_listing(rows.iter().filter_map(|(_, _, newest)| newest.as_ref())))
 }
 
-async fn list_backups(repository: &Repository, vault: &VaultName, printer: &Printer) -> Result<Status> {
+async fn list_backups(repository: &Repository, vault: &VaultName, printer: &Printer) -> Result<End> {
     let backups = repository.backups(vault).await?;
     if backups.is_empty() {
         // Says which vaults there are.
         repository.find(vault, &Selector::Latest).await?;
     }
-    let mut headers = HashMap::new();
-    let mut read = stream::iter(backups.iter().cloned())
-        .map(|backup| async move { (backup.id.clone(), repository.header(&backup).await) })
-        .buffer_unordered(8);
-    while let Some((id, header)) = read.next().await {
-        headers.insert(id, header);
-    }
-    drop(read);
-    printer.backup_list(vault, &backups, &headers);
-    Ok(Status::Succeeded)
+    let newest_first = backups.into_iter().rev();
+    let rows: Vec<Row> =
+        stream::iter(newest_first).map(|backup| row(repository, backup)).buffered(8).try_collect().await?;
+    printer.backup_list(vault, &rows);
+    Ok(end_of_listing(&rows))
 }
 
-async fn show(repository: &Repository, vault: &VaultName, backup: &str, printer: &Printer) -> Result<Status> {
+/// A backup of a listing. One that is damaged, or from a newer release, must not hide the others.
+async fn row(repository: &Repository, backup: BackupRef) -> Result<Row> {
+    match repository.header(&backup).await {
+        Err(error) if !error.kind().is_of_stored_data() => Err(error),
+        header => Ok((backup, header)),
+    }
+}
+
+fn end_of_listing<'a>(rows: impl IntoIterator<Item = &'a Row>) -> End {
+    let unreadable = rows.into_iter().find_map(|(_, header)| header.as_ref().err());
+    unreadable.map_or(End::GOOD, |error| End::of_errors(std::slice::from_ref(error)))
+}
+
+async fn show(repository: &Repository, vault: &VaultName, backup: &str, printer: &Printer) -> Result<End> {
     let selector: Selector = backup.parse()?;
     let manifest = repository.open(&repository.find(vault, &selector).await?).await?;
     printer.backup(&manifest);
-    Ok(Status::Succeeded)
-}
-
-/// The status of several operations as one.
-fn worst(statuses: impl Iterator<Item = Status>) -> Status {
-    let all: Vec<Status> = statuses.collect();
-    match all.iter().filter(|status| **status == Status::Succeeded).count() {
-        good if good == all.len() => Status::Succeeded,
-        0 if all.iter().all(|status| *status == Status::Failed) => Status::Failed,
-        _ => Status::PartiallySucceeded,
-    }
+    Ok(End::GOOD)
 }
 
 #[allow(clippy::disallowed_methods, reason = "a use case is given the time; this is where it comes from")]

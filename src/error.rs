@@ -61,6 +61,25 @@ impl ErrorKind {
         }
     }
 
+    /// The kind behind a [`ErrorKind::code`].
+    pub fn from_code(code: &str) -> Option<Self> {
+        const ALL: [ErrorKind; 12] = [
+            ErrorKind::InvalidInput,
+            ErrorKind::NotFound,
+            ErrorKind::Conflict,
+            ErrorKind::Unauthenticated,
+            ErrorKind::Forbidden,
+            ErrorKind::Busy,
+            ErrorKind::Throttled,
+            ErrorKind::Unavailable,
+            ErrorKind::Corrupt,
+            ErrorKind::NewerFormat,
+            ErrorKind::Refused,
+            ErrorKind::Internal,
+        ];
+        ALL.into_iter().find(|kind| kind.code() == code)
+    }
+
     /// Whether one stored blob is at fault, and others may be sound.
     pub fn is_of_stored_data(self) -> bool {
         matches!(self, Self::Corrupt | Self::NewerFormat)

@@ -77,7 +77,7 @@ pub async fn back_up(
         let vault = connections.vault(&vault, Role::Backup)?;
         backup::run(&vault, &repository, operation_id, &options, progress, now).await.map(|backup| match backup {
             Backup::Committed(header) => backup_done(&header),
-            Backup::NotNeeded => not_needed(&options.id),
+            Backup::NotNeeded => not_needed(),
         })
     };
     let result = attempt(&repository, operation, attempts, progress, now, work).await;
@@ -220,12 +220,12 @@ fn backup_done(header: &Header) -> Done {
     }
 }
 
-fn not_needed(id: &BackupId) -> Done {
+fn not_needed() -> Done {
     Done {
         status: Status::Succeeded,
         backup_id: None,
         counts: BTreeMap::from([("notNeeded".to_owned(), 1)]),
-        message: format!("Not needed: another backup of this vault was running when this one ({id}) had its turn."),
+        message: "Not needed: another backup of this vault was running when this one had its turn.".to_owned(),
         problems: Vec::new(),
         items: Vec::new(),
     }

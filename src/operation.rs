@@ -8,7 +8,10 @@ use crate::{
     error::{Error, Result},
     model::{BackupId, Timestamp},
     report::{ItemReport, Problem, Progress, Status},
-    repository::{Repository, operation::Operation},
+    repository::{
+        Repository,
+        operation::{Operation, OperationKind},
+    },
 };
 
 /// How often the record follows the progress.
@@ -19,7 +22,7 @@ const HEARTBEAT: Duration = Duration::from_secs(2);
 pub struct Done {
     /// A final status.
     pub status: Status,
-    /// The backup that was made or restored.
+    /// The backup that was made or restored, if there is one.
     pub backup_id: Option<BackupId>,
     /// How many items ended how.
     pub counts: BTreeMap<String, u64>,
@@ -93,7 +96,7 @@ where
         Ok(done) => {
             operation.status = done.status;
             operation.finished_at = Some(ended);
-            operation.backup_id = done.backup_id.or(operation.backup_id);
+            operation.backup_id = done.backup_id;
             operation.counts = done.counts;
             operation.message = Some(done.message);
             operation.problems = done.problems;
@@ -107,6 +110,10 @@ where
                 Err(error)
             } else {
                 operation.status = Status::Failed;
+                if operation.kind == OperationKind::Backup {
+                    // The id was for a backup that was never committed.
+                    operation.backup_id = None;
+                }
                 operation.finished_at = Some(ended);
                 operation.message = Some(error.message().to_owned());
                 Ok(())

@@ -2,7 +2,7 @@
 
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "this module is the terminal's door")]
 
-use std::{collections::HashMap, process::ExitCode, sync::Arc, time::Duration};
+use std::{process::ExitCode, sync::Arc, time::Duration};
 
 use comfy_table::{ContentArrangement, Table, presets::UTF8_FULL_CONDENSED};
 use indicatif::{HumanBytes, ProgressBar, ProgressStyle};
@@ -35,25 +35,67 @@ pub(super) const EXIT_CODES: &str = "Exit codes:
 /// A wrong command line.
 pub(super) const USAGE: u8 = 2;
 
-/// The table: what came of it, as an exit code.
-pub(super) fn exit_code(status: Status) -> ExitCode {
-    ExitCode::from(match status {
-        Status::Succeeded => 0,
-        Status::PartiallySucceeded => 3,
-        _ => 1,
-    })
-}
+const IN_PART: u8 = 3;
 
 /// The table: what the caller can do, as an exit code.
-pub(super) fn exit_code_of(errors: &[Error]) -> ExitCode {
-    ExitCode::from(match errors.first().map(Error::kind) {
-        Some(ErrorKind::InvalidInput) => USAGE,
-        Some(ErrorKind::NotFound) => 4,
-        Some(ErrorKind::Busy | ErrorKind::Throttled | ErrorKind::Unavailable) => 5,
-        Some(ErrorKind::Unauthenticated | ErrorKind::Forbidden) => 6,
-        Some(ErrorKind::Corrupt | ErrorKind::NewerFormat) => 7,
-        Some(ErrorKind::Conflict | ErrorKind::Refused | ErrorKind::Internal) | None => 1,
-    })
+fn code_of(kind: ErrorKind) -> u8 {
+    match kind {
+        ErrorKind::InvalidInput => USAGE,
+        ErrorKind::NotFound => 4,
+        ErrorKind::Busy | ErrorKind::Throttled | ErrorKind::Unavailable => 5,
+        ErrorKind::Unauthenticated | ErrorKind::Forbidden => 6,
+        ErrorKind::Corrupt | ErrorKind::NewerFormat => 7,
+        ErrorKind::Conflict | ErrorKind::Refused | ErrorKind::Internal => 1,
+    }
+}
+
+/// What came of a command, as an exit code. Of several troubles the first counts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct End(u8);
+
+impl End {
+    /// Everything was done.
+    pub(super) const GOOD: Self = Self(0);
+
+    /// Nothing was done, for these reasons.
+    pub(super) fn of_errors(errors: &[Error]) -> Self {
+        Self(errors.first().map_or(1, |error| code_of(error.kind())))
+    }
+
+    /// What operations came to: done in part unless all went well or all failed.
+    pub(super) fn of_operations<'a>(results: impl IntoIterator<Item = Result<&'a Operation, &'a Error>>) -> Self {
+        let ends: Vec<Self> = results
+            .into_iter()
+            .map(|result| match result {
+                Ok(operation) => Self::of_operation(operation),
+                Err(error) => Self::of_errors(std::slice::from_ref(error)),
+            })
+            .collect();
+        match ends.first() {
+            Some(first) if ends.iter().all(|end| end == first) => *first,
+            Some(first) if !ends.iter().any(|end| matches!(end.0, 0 | IN_PART)) => *first,
+            Some(_) => Self(IN_PART),
+            None => Self::GOOD,
+        }
+    }
+
+    fn of_operation(operation: &Operation) -> Self {
+        Self(match operation.status {
+            Status::Succeeded => 0,
+            Status::PartiallySucceeded => IN_PART,
+            _ => {
+                let of_items = operation.items.iter().filter_map(|item| item.problem.as_ref());
+                let first = operation.problems.iter().chain(of_items).next();
+                first.and_then(|problem| ErrorKind::from_code(&problem.code)).map_or(1, code_of)
+            }
+        })
+    }
+}
+
+impl From<End> for ExitCode {
+    fn from(end: End) -> Self {
+        Self::from(end.0)
+    }
 }
 
 /// Prints in the chosen form.
@@ -198,12 +240,12 @@ impl Printer {
         );
     }
 
-    pub(super) fn vaults(&self, place: &str, rows: &[(VaultName, usize, Option<Header>)]) {
+    pub(super) fn vaults(&self, place: &str, rows: &[(VaultName, usize, Option<Row>)]) {
         if self.json {
             let value: Vec<Value> = rows
                 .iter()
                 .map(|(vault, backups, newest)| {
-                    json!({ "vault": vault, "backups": backups, "newest": newest.as_ref().map(json::backup_summary) })
+                    json!({ "vault": vault, "backups": backups, "newest": newest.as_ref().map(row) })
                 })
                 .collect();
             println!("{}", pretty(&json!({ "value": value })));
@@ -216,53 +258,42 @@ impl Printer {
         let mut table = table(&["Vault", "Backups", "Newest", "Result", "Items", "Size"]);
         for (vault, backups, newest) in rows {
             let mut row = vec![vault.to_string(), backups.to_string()];
-            if let Some(newest) = newest {
-                row.extend(summary(newest));
+            match newest {
+                Some((_, Ok(newest))) => row.extend(summary(newest)),
+                Some((backup, Err(_))) => row.extend([backup.id.to_string(), UNREADABLE.to_owned()]),
+                None => (),
             }
             table.add_row(row);
         }
         println!("{table}");
+        rows.iter().filter_map(|(_, _, newest)| newest.as_ref()).for_each(complain);
     }
 
-    pub(super) fn backup_list(
-        &self,
-        vault: &VaultName,
-        backups: &[BackupRef],
-        headers: &HashMap<BackupId, Result<Header>>,
-    ) {
-        let newest_first = backups.iter().rev();
+    /// The backups of a vault, in the order in which they come.
+    pub(super) fn backup_list(&self, vault: &VaultName, rows: &[Row]) {
         if self.json {
-            let value: Vec<Value> = newest_first
-                .filter_map(|backup| match headers.get(&backup.id)? {
-                    Ok(header) => Some(json::backup_summary(header)),
-                    Err(error) => {
-                        let mut body = json::error(std::slice::from_ref(error));
-                        body["id"] = backup.id.as_str().into();
-                        Some(body)
-                    }
-                })
-                .collect();
+            let value: Vec<Value> = rows.iter().map(row).collect();
             println!("{}", pretty(&json!({ "vault": vault, "value": value })));
             return;
         }
         let mut table = table(&["Backup", "Result", "Items", "Size", "Full", "Label"]);
-        for backup in newest_first {
-            match headers.get(&backup.id) {
-                Some(Ok(header)) => {
+        for (backup, header) in rows {
+            let label = backup.label.as_ref().map(ToString::to_string).unwrap_or_default();
+            match header {
+                Ok(header) => {
                     let mut row = summary(header);
-                    row.push(if header.full { "yes".into() } else { String::new() });
-                    row.push(header.label.as_ref().map(ToString::to_string).unwrap_or_default());
+                    row.extend([if header.full { "yes".into() } else { String::new() }, label]);
                     table.add_row(row);
                 }
-                _ => {
-                    table.add_row([backup.id.as_str(), "damaged"]);
+                Err(_) => {
+                    let nothing = String::new;
+                    let row = [backup.id.to_string(), UNREADABLE.into(), nothing(), nothing(), nothing(), label];
+                    table.add_row(row);
                 }
             }
         }
         println!("{table}");
-        for error in headers.values().filter_map(|header| header.as_ref().err()) {
-            eprintln!("{}", error.chain());
-        }
+        rows.iter().for_each(complain);
     }
 
     pub(super) fn backup(&self, manifest: &Manifest) {
@@ -314,6 +345,24 @@ impl Bar {
             follow.abort();
         }
         self.bar.finish_and_clear();
+    }
+}
+
+/// A backup of a listing, whose manifest may be damaged or from a newer release.
+pub(super) type Row = (BackupRef, Result<Header>);
+
+const UNREADABLE: &str = "Unreadable";
+
+fn row((backup, header): &Row) -> Value {
+    match header {
+        Ok(header) => json::backup_summary(header),
+        Err(error) => json::unreadable_backup(backup, error),
+    }
+}
+
+fn complain((_, header): &Row) {
+    if let Err(error) = header {
+        eprintln!("{}", error.chain());
     }
 }
 

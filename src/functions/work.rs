@@ -72,7 +72,10 @@ pub(super) fn start_backups(connections: &Connections, now: Timestamp) -> Result
             encode(&BackupMessage { operation_id, vault, label: None, full: false, created_at: now })
         })
         .collect();
-    let line = format!("Asked for the backup of {} vaults.", messages.len());
+    let line = match messages.len() {
+        1 => "Asked for the backup of one vault.".to_owned(),
+        count => format!("Asked for the backup of {count} vaults."),
+    };
     Ok(Reply::default().log(line).queue(messages))
 }
 

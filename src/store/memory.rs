@@ -1,6 +1,7 @@
 //! A store in memory, for tests.
 //!
-//! It keeps the whole contract, leases included, and forgets everything with its last clone.
+//! It keeps the whole contract, leases included, and forgets everything with its last clone. Its clock can be given, so
+//! that the ages of blobs belong to the same virtual time as everything else in a test.
 
 #![allow(clippy::disallowed_methods, reason = "blobs bear the time of their creation, as in Azure")]
 
@@ -19,9 +20,10 @@ use super::{Create, Entry, Lease, Store, check_name, is_listed};
 use crate::error::{Error, ErrorKind, Result};
 
 /// Blobs in memory. A clone is another handle on the same blobs.
-#[derive(Clone, Default)]
+#[derive(Clone)]
 pub struct MemoryStore {
     shared: Arc<Mutex<Shared>>,
+    clock: Arc<dyn Fn() -> OffsetDateTime + Send + Sync>,
 }
 
 #[derive(Default)]
@@ -37,9 +39,14 @@ struct Blob {
 }
 
 impl MemoryStore {
-    /// An empty store.
+    /// An empty store on the clock of this machine.
     pub fn new() -> Self {
-        Self::default()
+        Self::with_clock(OffsetDateTime::now_utc)
+    }
+
+    /// An empty store that asks `clock` when a blob is created.
+    pub fn with_clock(clock: impl Fn() -> OffsetDateTime + Send + Sync + 'static) -> Self {
+        Self { shared: Arc::default(), clock: Arc::new(clock) }
     }
 
     /// Takes the lease on `name` away from its holder, as an operator or a network outage would.
@@ -55,18 +62,24 @@ impl MemoryStore {
     }
 }
 
+impl Default for MemoryStore {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
 #[async_trait]
 impl Store for MemoryStore {
     async fn create(&self, name: &str, bytes: Bytes) -> Result<Create> {
         check_name(name)?;
-        Ok(self.shared().create(name, bytes))
+        Ok(self.shared().create(name, bytes, (self.clock)()))
     }
 
     async fn replace(&self, name: &str, bytes: Bytes) -> Result<()> {
         check_name(name)?;
         let mut shared = self.shared();
         shared.refuse_leased(name)?;
-        shared.blobs.insert(name.to_owned(), Blob { bytes, created: OffsetDateTime::now_utc() });
+        shared.blobs.insert(name.to_owned(), Blob { bytes, created: (self.clock)() });
         Ok(())
     }
 
@@ -121,7 +134,7 @@ impl Store for MemoryStore {
         check_name(name)?;
         let mut shared = self.shared();
         shared.refuse_leased(name)?;
-        shared.create(name, Bytes::new());
+        shared.create(name, Bytes::new(), (self.clock)());
         let held = Arc::new(Held(AtomicBool::new(true)));
         shared.leases.insert(name.to_owned(), Arc::downgrade(&held));
         Ok(Box::new(MemoryLease { held }))
@@ -133,11 +146,11 @@ impl Store for MemoryStore {
 }
 
 impl Shared {
-    fn create(&mut self, name: &str, bytes: Bytes) -> Create {
+    fn create(&mut self, name: &str, bytes: Bytes, created: OffsetDateTime) -> Create {
         if self.blobs.contains_key(name) {
             return Create::Exists;
         }
-        self.blobs.insert(name.to_owned(), Blob { bytes, created: OffsetDateTime::now_utc() });
+        self.blobs.insert(name.to_owned(), Blob { bytes, created });
         Create::Created
     }
 

@@ -274,7 +274,7 @@ fn names_no_host(error: &azure_core::Error) -> bool {
     let mut next = error.source();
     while let Some(cause) = next {
         let text = cause.to_string();
-        if text.contains("dns error") || text.contains("unsuccessful tunnel") {
+        if text.contains("dns error") || text.contains("tunnel error") {
             return true;
         }
         next = cause.source();

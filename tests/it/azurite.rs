@@ -1,9 +1,6 @@
 //! Microsoft's storage emulator, one for the whole test run, over HTTPS and with tokens as in Azure.
 
 use std::fs;
-use std::io::{BufRead, BufReader, Read};
-use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
 use std::sync::{Arc, LazyLock, mpsc};
 use std::time::Duration;
 
@@ -12,98 +9,60 @@ use azure_core::http::{ClientOptions, HttpClient, Transport};
 use azure_core::time::OffsetDateTime;
 use azure_storage_blob::{BlobContainerClient, BlobContainerClientOptions};
 use keyvault_backup::store::azure::AzureStore;
+use simulator::proxy::Authority;
 use url::Url;
-
-/// Ends Azurite with the test run, however that ends: then this end of the pipe is closed.
-const GUARD: &str = r#"process.stdin.on("end", () => process.exit(0)).on("error", () => process.exit(0)).resume();"#;
-
-/// How long Azurite may take to start; a second will do unless the machine is busy.
-const START: Duration = Duration::from_secs(120);
 
 static AZURITE: LazyLock<Result<Azurite, String>> = LazyLock::new(Azurite::start);
 
-fn azurite() -> &'static Azurite {
+/// The running emulator; the first test that asks starts it.
+pub(crate) fn azurite() -> &'static Azurite {
     AZURITE.as_ref().unwrap_or_else(|reason| panic!("{reason}"))
 }
 
-struct Azurite {
+/// Where the emulator is and how to trust it.
+pub(crate) struct Azurite {
     account: Url,
-    certificate: reqwest::Certificate,
-    /// Holds the pipe that keeps it running.
-    _process: Child,
+    /// The queue service of the account.
+    pub(crate) queues: Url,
+    /// The certificate authority of its certificate, as PEM.
+    pub(crate) authority: String,
 }
 
 impl Azurite {
+    /// Starts it on a thread and a runtime of its own, which last as long as this process: those of a test end with it.
     fn start() -> Result<Self, String> {
-        let script = script();
-        if !script.is_file() {
-            return Err(format!(
-                "Azurite is not at {}. Run scripts/test.sh, which installs it, or name its azurite.js in AZURITE_JS.",
-                script.display()
-            ));
-        }
-        let failed = |error: &dyn std::fmt::Display| format!("Azurite could not be started: {error}.");
-        let place = tempfile::tempdir().map_err(|error| failed(&error))?;
-        let path = |name: &str| place.path().join(name);
-        let certified = rcgen::generate_simple_self_signed(["127.0.0.1".to_owned()]).map_err(|error| failed(&error))?;
-        let pem = certified.cert.pem();
-        for (name, text) in
-            [("guard.cjs", GUARD), ("cert.pem", &pem), ("key.pem", &certified.signing_key.serialize_pem())]
-        {
-            fs::write(path(name), text).map_err(|error| failed(&error))?;
-        }
-        let mut process = Command::new("node")
-            .arg("--require")
-            .arg(path("guard.cjs"))
-            .arg(script)
-            .args(["--inMemoryPersistence", "--disableTelemetry", "--skipApiVersionCheck", "--oauth", "basic"])
-            .args(["--blobPort", "0", "--queuePort", "0", "--tablePort", "0"])
-            .args(["--blobHost", "127.0.0.1", "--queueHost", "127.0.0.1", "--tableHost", "127.0.0.1"])
-            .arg("--cert")
-            .arg(path("cert.pem"))
-            .arg("--key")
-            .arg(path("key.pem"))
-            .env_remove("AZURITE_ACCOUNTS")
-            .current_dir(place.path())
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .spawn()
-            .map_err(|error| failed(&error))?;
-        let origin = blob_origin(&mut process).map_err(|said| failed(&said))?;
-        Ok(Self {
-            account: Url::parse(&format!("{origin}/devstoreaccount1/")).map_err(|error| failed(&error))?,
-            certificate: reqwest::Certificate::from_pem(pem.as_bytes()).map_err(|error| failed(&error))?,
-            _process: process,
-        })
-    }
-}
-
-fn script() -> PathBuf {
-    std::env::var_os("AZURITE_JS").map_or_else(
-        || Path::new(env!("CARGO_MANIFEST_DIR")).join("target/tools/node_modules/azurite/dist/src/azurite.js"),
-        PathBuf::from,
-    )
-}
-
-/// Waits for the line that tells the address of the blob service, or says what was said instead. Azurite's log is read
-/// to its end, or it would stop when the pipe is full.
-fn blob_origin(process: &mut Child) -> Result<String, String> {
-    let (sender, receiver) = mpsc::channel();
-    let output = BufReader::new(process.stdout.take().ok_or("it has no output")?);
-    let mut errors = process.stderr.take().ok_or("it has no output")?;
-    std::thread::spawn(move || {
-        let mut said = String::new();
-        let mut lines = output.lines().map_while(Result::ok);
-        let origin = lines.find_map(|line| {
-            said.push_str(&line);
-            Some(line.split_once("Azurite Blob service is successfully listening at ")?.1.trim().to_owned())
+        let (sender, receiver) = mpsc::channel();
+        std::thread::spawn(move || {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+            runtime.block_on(async {
+                match Self::run().await {
+                    Ok((azurite, running)) => {
+                        let _ = sender.send(Ok(azurite));
+                        std::future::pending::<()>().await;
+                        drop(running);
+                    }
+                    Err(error) => {
+                        let _ = sender.send(Err(error.to_string()));
+                    }
+                }
+            });
         });
-        let _ = sender.send(origin.ok_or(said));
-        lines.for_each(drop);
-    });
-    std::thread::spawn(move || errors.read_to_end(&mut Vec::new()));
-    receiver.recv_timeout(START).map_err(|_| format!("it said nothing for {} s", START.as_secs()))?
+        receiver.recv().unwrap_or_else(|_| Err("Azurite could not be started.".to_owned()))
+    }
+
+    async fn run() -> std::io::Result<(Self, simulator::azurite::Azurite)> {
+        // Azurite reads its certificate before it says that it listens.
+        let folder = tempfile::tempdir()?;
+        let certificates = Authority::create(folder.path())?;
+        let running = simulator::azurite::Azurite::start(&certificates).await?;
+        let url = |url: &str| Url::parse(url).map_err(std::io::Error::other);
+        let azurite = Self {
+            account: url(&format!("{}/", running.blob_url()))?,
+            queues: url(running.queue_url())?,
+            authority: fs::read_to_string(certificates.ca_file())?,
+        };
+        Ok((azurite, running))
+    }
 }
 
 /// A container of its own for one test.
@@ -114,19 +73,34 @@ pub(crate) struct Container {
 impl Container {
     /// Makes an empty container.
     pub(crate) async fn create() -> Self {
-        let container = Self::missing();
+        Self::missing().make().await
+    }
+
+    /// Makes an empty container whose name is that of this one and `suffix`.
+    pub(crate) async fn create_beside(&self, suffix: &str) -> Self {
+        let mut url = self.url.clone();
+        url.set_path(&format!("{}{suffix}", url.path()));
+        Self { url }.make().await
+    }
+
+    async fn make(self) -> Self {
         let options = BlobContainerClientOptions {
             client_options: ClientOptions { transport: Some(Transport::new(client())), ..Default::default() },
             ..Default::default()
         };
-        let client = BlobContainerClient::new(container.url.clone(), Some(Arc::new(Identity)), Some(options)).unwrap();
+        let client = BlobContainerClient::new(self.url.clone(), Some(Arc::new(Identity)), Some(options)).unwrap();
         client.create(None).await.unwrap();
-        container
+        self
     }
 
     /// A container that nobody made.
     pub(crate) fn missing() -> Self {
         Self { url: azurite().account.join(&format!("test-{}", uuid::Uuid::new_v4())).unwrap() }
+    }
+
+    /// Where it is.
+    pub(crate) fn url(&self) -> &Url {
+        &self.url
     }
 
     /// A store on it.
@@ -142,8 +116,9 @@ impl Container {
 
 /// A client that trusts Azurite. Each test has its own: connections belong to the runtime that opened them.
 pub(crate) fn client() -> Arc<dyn HttpClient> {
+    let authority = reqwest::Certificate::from_pem(azurite().authority.as_bytes()).unwrap();
     let client = reqwest::Client::builder()
-        .tls_certs_only([azurite().certificate.clone()])
+        .tls_certs_only([authority])
         .no_proxy()
         // Azurite closes idle connections after five seconds.
         .pool_idle_timeout(Duration::from_secs(4))

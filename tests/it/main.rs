@@ -4,11 +4,17 @@
 
 mod api;
 mod azurite;
+mod backup;
+mod cli;
 mod dependencies;
+mod e2e;
 mod format_docs;
 mod links_docs;
+mod host_payloads;
+mod leaks;
 mod local_azure;
 mod openapi_docs;
+mod quickstart;
 mod round_trip;
 mod settings_docs;
 mod store;

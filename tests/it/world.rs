@@ -1,8 +1,11 @@
 //! A small Azure in this process: simulated vaults behind the SDK's transport, and stores in memory. Time is virtual
 //! where a test pauses tokio's clock.
 
-use std::sync::Arc;
+pub(crate) mod meanwhile;
 
+use std::{sync::Arc, time::Duration};
+
+use azure_core::http::{HttpClient as _, Method, Request, Transport};
 use keyvault_backup::{
     backup::{self, Backup},
     error::Result,
@@ -19,9 +22,10 @@ use keyvault_backup::{
 use simulator::{
     clock::Clock,
     identity::{Credential, Directory, Identity},
-    key_vault::{ALL_DATA_ACTIONS, KeyVaults, VaultOptions},
+    key_vault::{ALL_DATA_ACTIONS, KeyVaults, RESOURCE, VaultOptions},
     transport::Door,
 };
+use time::OffsetDateTime;
 use uuid::Uuid;
 
 /// The moment at which every test world begins: 2026-11-21T02:00:00Z.
@@ -47,7 +51,39 @@ impl World {
             vaults.assign(&identity, name, ALL_DATA_ACTIONS);
         }
         let door = Door::new(&vaults);
-        Self { vaults, door, identity, backups: MemoryStore::new(), state: MemoryStore::new() }
+        let store = || {
+            let clock = vaults.clock().clone();
+            MemoryStore::with_clock(move || OffsetDateTime::from_unix_timestamp(clock.now()).unwrap())
+        };
+        let (backups, state) = (store(), store());
+        Self { vaults, door, identity, backups, state }
+    }
+
+    /// Another vault, made with these options.
+    pub(crate) fn add(&self, options: VaultOptions) {
+        let name = options.name.clone();
+        self.vaults.add_vault(options);
+        self.vaults.assign(&self.identity, &name, ALL_DATA_ACTIONS);
+    }
+
+    /// Lets so much time pass at once.
+    pub(crate) fn pass(&self, time: Duration) {
+        self.vaults.clock().advance(time);
+    }
+
+    /// What a person does to a vault meanwhile: one request, such as PATCH contoso-prod/secrets/apple.
+    pub(crate) async fn ask(&self, method: Method, path: &str, body: serde_json::Value) {
+        let (vault, path) = path.split_once('/').unwrap();
+        let url = format!("https://{vault}.vault.azure.net/{path}?api-version=7.6");
+        let mut request = Request::new(url.parse().unwrap(), method);
+        let token = self.vaults.directory().mint(&self.identity, RESOURCE);
+        request.insert_header("authorization", format!("Bearer {token}"));
+        request.insert_header("content-type", "application/json");
+        if !body.is_null() {
+            request.set_body(body.to_string());
+        }
+        let answer = self.door.execute_request(&request).await.unwrap();
+        assert!(answer.status().is_success(), "{path}: {}", answer.status());
     }
 
     pub(crate) fn now(&self) -> Timestamp {
@@ -55,9 +91,14 @@ impl World {
     }
 
     pub(crate) fn vault(&self, name: &str) -> Vault {
+        self.vault_through(name, &self.door.transport(), Pacing::new(10_000.0))
+    }
+
+    /// A vault behind another transport, or with another pace.
+    pub(crate) fn vault_through(&self, name: &str, transport: &Transport, pacing: Arc<Pacing>) -> Vault {
         let credential = Arc::new(Credential::new(self.vaults.directory(), &self.identity));
         let name: VaultName = name.parse().unwrap();
-        Vault::new(name, Cloud::Public, credential, &self.door.transport(), Pacing::new(10_000.0)).unwrap()
+        Vault::new(name, Cloud::Public, credential, transport, pacing).unwrap()
     }
 
     pub(crate) fn repository(&self) -> Repository {
@@ -80,9 +121,17 @@ impl World {
     }
 
     pub(crate) async fn back_up_with(&self, vault: &str, options: &backup::Options) -> Result<Header> {
-        let (vault, repository) = (self.vault(vault), self.repository());
+        self.back_up_from(&self.vault(vault), &self.repository(), options).await
+    }
+
+    pub(crate) async fn back_up_from(
+        &self,
+        vault: &Vault,
+        repository: &Repository,
+        options: &backup::Options,
+    ) -> Result<Header> {
         let (operation, progress) = (Uuid::new_v4(), Progress::default());
-        match backup::run(&vault, &repository, operation, options, &progress, self.now()).await? {
+        match backup::run(vault, repository, operation, options, &progress, self.now()).await? {
             Backup::Committed(header) => Ok(*header),
             Backup::NotNeeded => panic!("nobody else is backing this vault up"),
         }

@@ -1,5 +1,7 @@
 //! Fills a vault quickly with a mix of everything.
 
+use std::ops::Range;
+
 use super::{
     KeyVaults, control, keys,
     model::{Content, Kind, Tags, Version},
@@ -29,10 +31,18 @@ impl KeyVaults {
     /// # Panics
     /// If there is no vault of that name.
     pub fn seed(&self, vault: &str, count: usize) -> Seeded {
+        self.seed_numbers(vault, 0..count)
+    }
+
+    /// The same for the items of these numbers only: vaults that are to have no name in common get different ones.
+    ///
+    /// # Panics
+    /// If there is no vault of that name.
+    pub fn seed_numbers(&self, vault: &str, numbers: Range<usize>) -> Seeded {
         let now = self.clock().now();
         let mut seeded = Seeded::default();
         self.with(vault, |vault| {
-            for number in 0..count {
+            for number in numbers {
                 let kind = match number % 10 {
                     0..4 => Kind::Secret,
                     4..7 => Kind::Key,

@@ -1,0 +1,110 @@
+//! SIGKILL in the middle of the work. The host starts the handler again and the queue delivers the message again.
+
+use std::time::Duration;
+
+use futures::{StreamExt as _, TryStreamExt as _, stream};
+use keyvault_backup::repository::manifest::Manifest;
+use serde_json::json;
+use simulator::key_vault::Verb;
+
+use super::{
+    PRODUCTION, RECOVERY,
+    cloud::{Cloud, until},
+};
+
+/// How many items the app deals with at once, unless a setting says otherwise.
+const AT_ONCE: usize = 16;
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_backup_that_is_killed_half_way_ends_as_if_it_had_not_been_and_repeats_nothing() {
+    let cloud = Cloud::with(&[PRODUCTION], &[]).await;
+    cloud.vaults.seed(PRODUCTION, 300);
+    // As far away as a vault in another region, so that there is work under way at every moment.
+    cloud.vaults.set_latency(Duration::from_millis(50));
+    // The host waits as long as host.json says before it delivers again: 30 s, as long as the killed run's lease.
+    let app = cloud.start(cloud.settings()).await;
+
+    let operation = app.accept("api/backups", &json!({ "vaults": [PRODUCTION] })).await;
+    until("half of the items are backed up", || cloud.count(Verb::Backup) >= 150).await;
+    app.host.kill_handler().await;
+    let asked = cloud.count(Verb::Backup);
+    let written = items_of(&cloud.blobs().await);
+    assert!((150..200).contains(&asked) && (100..200).contains(&written.len()), "{asked}, {}", written.len());
+    assert!(cloud.manifests(PRODUCTION).await.is_empty(), "half a backup is none");
+
+    let operation = app.ended(&operation).await;
+    assert_eq!((&operation["status"], &operation["attempts"]), (&json!("Succeeded"), &json!(2)), "{operation:#}");
+    assert_eq!(operation["counts"]["read"], 300);
+    assert_eq!(app.deliveries("BackupWorker"), [(1, false), (2, true)]);
+    let answers = cloud.answers(Verb::Backup);
+    assert_eq!(answers.len(), 300);
+    let again: Vec<_> = answers.iter().filter(|(_, answers)| answers.len() > 1).map(|(item, _)| item).collect();
+    assert!(again.len() <= AT_ONCE && again.iter().all(|item| answers[*item] == [200, 200]), "{again:?}");
+    assert!(!again.iter().any(|item| written.contains(item)), "what was written is not read again: {again:?}");
+
+    cloud.vaults.set_latency(Duration::ZERO);
+    let undisturbed = app.run("api/backups", &json!({ "vaults": [PRODUCTION], "full": true })).await;
+    assert_eq!(undisturbed["counts"]["read"], 300);
+    let [killed, undisturbed] = <[Manifest; 2]>::try_from(cloud.manifests(PRODUCTION).await).unwrap();
+    assert_eq!(without_ids_and_times(&killed), without_ids_and_times(&undisturbed));
+    let repository = cloud.repository();
+    let sound = stream::iter(&killed.items).map(|item| repository.read_item(item)).buffer_unordered(8);
+    assert_eq!(sound.try_collect::<Vec<_>>().await.unwrap().len(), 300);
+    cloud.check(&app).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_restore_that_is_killed_half_way_ends_as_if_it_had_not_been_and_repeats_nothing() {
+    let cloud = Cloud::with(&[PRODUCTION], &[RECOVERY]).await;
+    cloud.vaults.seed(PRODUCTION, 300);
+    let mut settings = cloud.settings();
+    settings.insert("BACKUP_REQUESTS_PER_SECOND".into(), "1000".into());
+    let app =
+        cloud.start_with(settings, |options| options.timings.visibility_timeout = Some(Duration::from_secs(1))).await;
+    let backup = app.run("api/backups", &json!({ "vaults": [PRODUCTION] })).await;
+    assert_eq!(backup["status"], "Succeeded", "{backup:#}");
+
+    cloud.vaults.set_latency(Duration::from_millis(50));
+    let order = json!({ "vault": PRODUCTION, "backup": "latest", "targetVault": RECOVERY });
+    let operation = app.accept("api/restore", &order).await;
+    until("half of the items are restored", || cloud.count(Verb::Restore) >= 150).await;
+    app.host.kill_handler().await;
+    let asked = cloud.count(Verb::Restore);
+    assert!((150..200).contains(&asked), "{asked}");
+
+    let operation = app.ended(&operation).await;
+    assert_eq!((&operation["status"], &operation["attempts"]), (&json!("Succeeded"), &json!(2)), "{operation:#}");
+    assert_eq!(operation["counts"], json!({ "restored": 300 }));
+    assert_eq!(app.deliveries("RestoreWorker"), [(1, false), (2, true)]);
+    let answers = cloud.answers(Verb::Restore);
+    let not_once: Vec<_> = answers.iter().filter(|(_, answers)| **answers != [200]).collect();
+    assert!(answers.len() == 300 && not_once.is_empty(), "{} items, {not_once:?}", answers.len());
+    let (source, target) = (cloud.vaults.snapshot(PRODUCTION), cloud.vaults.snapshot(RECOVERY));
+    assert_eq!(source.differences(&target), Vec::<String>::new());
+    cloud.check(&app).await;
+}
+
+/// The items whose blobs these are, as `secrets/NAME` and so on.
+fn items_of(blobs: &[String]) -> Vec<String> {
+    let item = |blob: &String| {
+        let (folder, file) = blob.strip_suffix(".backup")?.rsplit_once('/')?;
+        Some(format!("{}/{}", folder.rsplit('/').next()?, file.split('.').next()?))
+    };
+    blobs.iter().filter_map(item).collect()
+}
+
+/// What two backups of the same vault must agree in. The blobs differ: Key Vault seals anew for every backup.
+fn without_ids_and_times(manifest: &Manifest) -> serde_json::Value {
+    let header = &manifest.header;
+    let items = manifest.items.iter().map(|item| {
+        let mut item = serde_json::to_value(item).unwrap();
+        for field in ["blob", "sha256", "takenAt"] {
+            item.as_object_mut().unwrap().remove(field).unwrap();
+        }
+        item
+    });
+    json!({
+        "vault": header.vault, "status": header.status, "full": header.full, "counts": header.counts,
+        "failures": header.failures, "items": items.collect::<Vec<_>>(),
+    })
+}

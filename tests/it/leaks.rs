@@ -1,0 +1,217 @@
+//! No secret leaves by a side door: everything that comes out of the program at its most talkative is searched for
+//! values, tokens, keys of the host and pieces of backups.
+
+use std::fs;
+
+use azure_core::base64::{encode, encode_url_safe};
+use reqwest::Method;
+use serde_json::json;
+use simulator::{
+    key_vault::{Fault, Kind, Operation, Verb},
+    mishap::Mishap,
+};
+
+use crate::local_azure::{Answer, App, FUNCTION_KEY, LocalAzure, answer, files};
+
+/// The value of every secret of these tests.
+const VALUE: &str = "canary-value-of-a-secret";
+
+/// How every token and every part of a JWE begins: `{"` in base64url.
+const TOKEN: &str = "eyJ";
+
+/// Long enough not to be there by chance, short enough to be found in a line that was cut.
+const PIECE: usize = 24;
+
+/// Everything that came out, with where it came from.
+#[derive(Default)]
+struct Heard(Vec<(String, String)>);
+
+impl Heard {
+    fn add(&mut self, from: impl Into<String>, text: impl Into<String>) {
+        self.0.push((from.into(), text.into()));
+    }
+
+    fn answer(&mut self, from: &str, answer: &Answer) {
+        self.add(from, format!("{:?} {}", answer.headers, answer.text));
+    }
+
+    fn assert_without(&self, forbidden: &str) {
+        for (from, text) in &self.0 {
+            if let Some(at) = text.find(forbidden) {
+                let start = text[..at].rfind('\n').map_or(0, |line| line + 1);
+                let line: String = text[start..].lines().next().unwrap_or_default().chars().take(600).collect();
+                panic!("{from} shows {forbidden:?}: {line}");
+            }
+        }
+    }
+}
+
+/// Secrets, keys and certificates whose values are canaries.
+async fn furnished() -> LocalAzure {
+    let azure = LocalAzure::with(&["contoso-prod", "contoso-dr"]).await;
+    for name in ["one", "two", "three"] {
+        azure.vaults.set_secret("contoso-prod", name, VALUE);
+    }
+    azure.vaults.create_key("contoso-prod", "signing", "RSA");
+    azure.vaults.create_certificate("contoso-prod", "web");
+    azure
+}
+
+/// What goes wrong: refusals with texts of the service's, answers that break off, answers that are none.
+fn make_trouble(azure: &LocalAzure) {
+    let on = |verb| Operation::new(Kind::Secret, verb);
+    azure.vaults.add_fault(Fault::answer(403, "Forbidden").on(on(Verb::Backup)).named("one"));
+    azure.vaults.add_fault(Fault::answer(400, "BadParameter").on(on(Verb::Backup)).named("two"));
+    azure
+        .vaults
+        .add_fault(Fault::new(simulator::key_vault::Effect::After(Mishap::Truncate(60))).on(on(Verb::Backup)).times(1));
+    azure
+        .vaults
+        .add_fault(Fault::new(simulator::key_vault::Effect::After(Mishap::Truncate(60))).on(on(Verb::List)).times(1));
+    azure.vaults.add_fault(Fault::answer(400, "Malformed backup blob").on(on(Verb::Restore)).named("one"));
+    azure
+        .vaults
+        .add_fault(Fault::new(simulator::key_vault::Effect::After(Mishap::Reset)).on(on(Verb::Restore)).times(1));
+}
+
+/// Pieces of every blob: as they are where that is text, and in both alphabets of base64, whole and from the middle.
+fn pieces(azure: &LocalAzure) -> Vec<String> {
+    let mut pieces = Vec::new();
+    for blob in azure.items("contoso-prod") {
+        let bytes = fs::read(blob).unwrap();
+        assert!(bytes.len() > 300, "these are backups");
+        for at in [100, bytes.len() / 2, bytes.len() - 80] {
+            let raw = &bytes[at..at + PIECE];
+            if raw.iter().all(u8::is_ascii_graphic) {
+                pieces.push(String::from_utf8(raw.to_vec()).unwrap());
+            }
+            // Base64 of the whole, from a place where three bytes make four letters.
+            let aligned = &bytes[at / 3 * 3..][..PIECE];
+            pieces.extend([encode(aligned), encode_url_safe(aligned)]);
+            // As a list of numbers, the way Rust shows bytes.
+            pieces.push(raw.iter().map(ToString::to_string).collect::<Vec<_>>().join(", "));
+        }
+    }
+    pieces
+}
+
+fn assert_nothing_leaked(azure: &LocalAzure, heard: &mut Heard) {
+    for file in files(&azure.state()) {
+        heard.add(file.display().to_string(), String::from_utf8_lossy(&fs::read(&file).unwrap()));
+    }
+    for manifest in azure.manifests("contoso-prod") {
+        heard.add(manifest.display().to_string(), fs::read_to_string(&manifest).unwrap());
+    }
+    let header = azure.settings()["IDENTITY_HEADER"].clone();
+    let pieces = pieces(azure);
+    assert!(!pieces.is_empty());
+    let plain = [VALUE, FUNCTION_KEY, TOKEN, &header, &encode(VALUE), &encode_url_safe(VALUE)];
+    for forbidden in plain.into_iter().chain(pieces.iter().map(String::as_str)) {
+        heard.assert_without(forbidden);
+    }
+    for blob in files(&azure.backups()) {
+        let text = String::from_utf8_lossy(&fs::read(&blob).unwrap()).into_owned();
+        assert!(!text.contains(VALUE), "{} holds a value in the clear", blob.display());
+    }
+}
+
+#[tokio::test]
+async fn the_command_line_shows_no_secret_at_trace_level() {
+    let azure = furnished().await;
+    let mut heard = Heard::default();
+    let mut all_was_talkative = true;
+    for troubled in [false, true] {
+        if troubled {
+            make_trouble(&azure);
+            azure.vaults.purge_now("contoso-dr", Kind::Secret, "one");
+        }
+        for arguments in [
+            vec!["backup", "--full"],
+            vec!["restore", "contoso-prod", "--to", "contoso-dr", "--dry-run"],
+            vec!["restore", "contoso-prod", "--to", "contoso-dr"],
+            vec!["restore", "contoso-prod", "--to", "contoso-dr", "--output", "json"],
+            vec!["show", "contoso-prod", "--output", "json"],
+            vec!["list", "contoso-prod"],
+        ] {
+            let ran = azure.run_with(&[("LOG_LEVEL", "trace")], &arguments).await;
+            assert_eq!(
+                ran.code == 0,
+                !troubled || arguments.contains(&"--dry-run") || arguments[0] == "show" || arguments[0] == "list",
+                "{arguments:?}: {} {}",
+                ran.code,
+                ran.stdout
+            );
+            all_was_talkative &= arguments[0] != "backup" || ran.stderr.contains("TRACE");
+            heard.add(format!("stdout of {arguments:?}"), ran.stdout);
+            heard.add(format!("stderr of {arguments:?}"), ran.stderr);
+        }
+    }
+    assert!(all_was_talkative, "a program that says nothing proves nothing");
+    assert_nothing_leaked(&azure, &mut heard);
+}
+
+#[tokio::test]
+async fn the_handler_shows_no_secret_at_trace_level() {
+    let azure = furnished().await;
+    let app = azure.app_with(&[("LOG_LEVEL", "trace")]).await;
+    let mut heard = Heard::default();
+    converse(&app, &mut heard).await;
+    make_trouble(&azure);
+    converse(&app, &mut heard).await;
+
+    // Requests that are wrong in ways that tempt to quote them.
+    let restore = json!({ "vault": "contoso-prod", "backup": "latest", "targetVault": "contoso-dr" });
+    for (path, body) in [
+        (format!("api/restore?code={FUNCTION_KEY}"), "{".to_owned()),
+        (format!("api/backups/contoso-prod?code={FUNCTION_KEY}&top=x"), String::new()),
+        (format!("api/operations/x?code={FUNCTION_KEY}"), String::new()),
+        (format!("api/restore?code={FUNCTION_KEY}&dryRun=1"), restore.to_string()),
+    ] {
+        let method = if path.contains("restore") { Method::POST } else { Method::GET };
+        let got = answer(app.request(method, &path).body(body)).await;
+        heard.answer(&path, &got);
+    }
+    app.host.enqueue("backup-jobs", "not json at all").await.unwrap();
+    app.settle().await;
+    let log = app.log();
+    assert!(log.contains("\"TRACE\""), "a handler that says nothing proves nothing");
+    heard.add("the host's log", log);
+    for invocation in app.host.invocations() {
+        heard.add("an invocation", format!("{invocation:?}"));
+    }
+    assert_nothing_leaked(&azure, &mut heard);
+}
+
+/// Everything a client may ask for.
+async fn converse(app: &App, heard: &mut Heard) {
+    for (path, body) in [
+        ("api/backups", json!({ "full": true })),
+        ("api/restore", json!({ "vault": "contoso-prod", "backup": "latest", "targetVault": "contoso-dr" })),
+    ] {
+        let accepted = app.post(path, &body).await;
+        assert_eq!(accepted.status, 202, "{accepted:?}");
+        app.settle().await;
+        heard.answer(path, &accepted);
+        let operation = app.get(accepted.header("Operation-Location")).await;
+        heard.answer("an operation", &operation);
+    }
+    let plan = json!({ "vault": "contoso-prod", "backup": "latest", "targetVault": "contoso-dr", "dryRun": true });
+    heard.answer("a plan", &app.post("api/restore", &plan).await);
+    for path in ["api/backups", "api/backups/contoso-prod", "api/backups/contoso-prod/latest", "api/operations"] {
+        heard.answer(path, &app.get(path).await);
+    }
+}
+
+#[tokio::test]
+async fn a_store_url_with_a_signature_is_refused_without_being_repeated() {
+    let azure = LocalAzure::with(&["contoso-prod"]).await;
+    let url = "https://contoso.blob.core.windows.net/backups?sig=canary-signature";
+    let with_password = "https://me:canary-password@contoso.blob.core.windows.net/backups";
+    for (name, value) in [("BACKUP_STORE_URL", url), ("STATE_STORE_URL", url), ("BACKUP_STORE_URL", with_password)] {
+        for arguments in [vec!["list"], vec!["list", "--output", "json"], vec!["list", "--help"]] {
+            let ran = azure.run_with(&[(name, value), ("LOG_LEVEL", "trace")], &arguments).await;
+            assert!(arguments.contains(&"--help") || ran.code == 2, "{ran:?}");
+            assert!(!format!("{ran:?}").contains("canary"), "{ran:?}");
+        }
+    }
+}
