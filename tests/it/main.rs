@@ -15,6 +15,7 @@ mod links_docs;
 mod local_azure;
 mod openapi_docs;
 mod quickstart;
+mod roles_docs;
 mod round_trip;
 mod settings_docs;
 mod store;
