@@ -90,17 +90,23 @@ async fn begin_as_in_the_examples(app: &App, document: &Value) {
     let accepted = app.post_as(id, "api/backups", body).await;
     assert_eq!((accepted.status, accepted.body["id"].as_str()), (202, Some(id)), "{accepted:?}");
     app.settle().await;
+    let repeated = app.post_as(id, "api/backups", body).await;
+    assert_eq!((repeated.status, &repeated.body["status"]), (202, &"Succeeded".into()), "{repeated:?}");
     assert_eq!(app.get(accepted.header("Operation-Location")).await.body["status"], "Succeeded");
 }
 
 /// The description with what it leaves to the settings and the data of the app, so that 400 is wrong for every request
-/// that fits it: the vaults in scope, the cloud of their URIs, and patterns that match something.
+/// that fits it: the vaults in scope, the cloud of their URIs, days that exist, and patterns that match something.
 fn of_this_app(document: &Value) -> Value {
     let mut document = document.clone();
     let schemas = &mut document["components"]["schemas"];
     schemas["VaultInScope"] =
         json!({ "enum": ["contoso-prod", "Contoso-Prod", "https://contoso-prod.vault.azure.net/"] });
     schemas["VaultUri"]["pattern"] = r"^https://[A-Za-z][0-9A-Za-z]{2,23}\.vault\.azure\.net/?$".into();
+    // A pattern knows no calendar; every month has these days.
+    let id = r"^[0-9]{4}(0[1-9]|1[0-2])(0[1-9]|1[0-9]|2[0-8])T([01][0-9]|2[0-3])([0-5][0-9]){2}Z-[0-9a-f]{8}$";
+    assert_eq!(schemas["Selector"]["anyOf"][1]["$ref"], "#/components/schemas/BackupId");
+    schemas["Selector"]["anyOf"][1] = json!({ "pattern": id });
     schemas["ItemPattern"] = json!({ "enum": ["*/*", "secrets/*", "keys/key-0000?", "!secrets/tmp-*"] });
     document
 }
