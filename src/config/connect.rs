@@ -6,12 +6,14 @@
 use std::{
     collections::HashMap,
     env,
+    iter::successors,
     sync::{Arc, Mutex, OnceLock, PoisonError},
     time::Duration,
 };
 
+use async_trait::async_trait;
 use azure_core::{
-    credentials::TokenCredential,
+    credentials::{AccessToken, TokenCredential, TokenRequestOptions},
     http::{ClientOptions, ExponentialRetryOptions, HttpClient, RetryOptions, Transport},
     time::Duration as SdkDuration,
 };
@@ -126,8 +128,32 @@ impl Connections {
                            in with az login.";
             Error::new(ErrorKind::Unauthenticated, message).because(cause)
         })?;
+        let credential: Arc<dyn TokenCredential> = Arc::new(Discreet(credential));
         credentials.insert(role, credential.clone());
         Ok(credential)
+    }
+}
+
+/// A credential whose errors quote no token: readers of JSON quote what they cannot read, and refusals their body, and
+/// here both can hold one.
+#[derive(Debug)]
+struct Discreet(Arc<dyn TokenCredential>);
+
+#[async_trait]
+impl TokenCredential for Discreet {
+    async fn get_token(
+        &self,
+        scopes: &[&str],
+        options: Option<TokenRequestOptions<'_>>,
+    ) -> azure_core::Result<AccessToken> {
+        self.0.get_token(scopes, options).await.map_err(|error| {
+            let causes = successors(Some(&error as &(dyn std::error::Error + 'static)), |cause| cause.source());
+            if causes.into_iter().any(|cause| cause.is::<serde_json::Error>() || cause.to_string().contains("eyJ")) {
+                let message = "the answer of the identity endpoint cannot be read. Check what answers there.";
+                return azure_core::Error::with_message(azure_core::error::ErrorKind::Credential, message);
+            }
+            error
+        })
     }
 }
 

@@ -131,8 +131,9 @@ pub(super) fn read(doing: Doing<'_>, error: azure_core::Error) -> Refusal {
     if let Subject::Item(item) = doing.subject {
         refusal = refusal.at(item.to_string());
     }
-    // The text of a response error is the response's body, which the sentence quotes already.
-    if !matches!(error.kind(), SdkErrorKind::HttpResponse { .. }) {
+    // The text of a response error is the response's body, which the sentence quotes already; that of a conversion
+    // quotes what could not be read, which can be a backup.
+    if !matches!(error.kind(), SdkErrorKind::HttpResponse { .. } | SdkErrorKind::DataConversion) {
         refusal = refusal.because(error);
     }
     Refusal { error: refusal, again }
@@ -285,6 +286,20 @@ fn names_no_host(error: &azure_core::Error) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_answer_that_cannot_be_read_is_not_quoted() {
+        let vault = "contoso".parse().unwrap();
+        let cause = serde_json::from_str::<Answerless>("\"canary\"").unwrap_err();
+        assert!(cause.to_string().contains("canary"), "this is why");
+        let doing = Doing { vault: &vault, action: Action::BackUp, subject: Subject::Kind(Kind::Secrets) };
+        let refusal = read(doing, azure_core::Error::new(SdkErrorKind::DataConversion, cause));
+        assert_eq!(refusal.error.kind(), ErrorKind::Unavailable);
+        assert!(!refusal.error.chain().contains("canary"), "{}", refusal.error.chain());
+    }
+
+    #[derive(Debug, Deserialize)]
+    struct Answerless {}
 
     #[test]
     fn a_missing_role_is_named_from_the_real_text() {

@@ -1,15 +1,25 @@
 //! No secret leaves by a side door: everything that comes out of the program at its most talkative is searched for
 //! values, tokens, keys of the host and pieces of backups.
 
-use std::fs;
+use std::{
+    fs,
+    sync::{
+        Arc,
+        atomic::{AtomicU32, Ordering::Relaxed},
+    },
+};
 
 use azure_core::base64::{encode, encode_url_safe};
+use bytes::Bytes;
+use futures::{FutureExt as _, future};
 use reqwest::Method;
 use serde_json::json;
 use simulator::{
-    key_vault::{Fault, Kind, Operation, Verb},
+    key_vault::{Effect, Fault, Kind, Operation, Verb},
     mishap::Mishap,
+    proxy::Services,
 };
+use warp::http::Response;
 
 use crate::local_azure::{Answer, App, FUNCTION_KEY, LocalAzure, answer, files};
 
@@ -62,16 +72,10 @@ fn make_trouble(azure: &LocalAzure) {
     let on = |verb| Operation::new(Kind::Secret, verb);
     azure.vaults.add_fault(Fault::answer(403, "Forbidden").on(on(Verb::Backup)).named("one"));
     azure.vaults.add_fault(Fault::answer(400, "BadParameter").on(on(Verb::Backup)).named("two"));
-    azure
-        .vaults
-        .add_fault(Fault::new(simulator::key_vault::Effect::After(Mishap::Truncate(60))).on(on(Verb::Backup)).times(1));
-    azure
-        .vaults
-        .add_fault(Fault::new(simulator::key_vault::Effect::After(Mishap::Truncate(60))).on(on(Verb::List)).times(1));
+    azure.vaults.add_fault(Fault::new(Effect::After(Mishap::Truncate(60))).on(on(Verb::Backup)).times(1));
+    azure.vaults.add_fault(Fault::new(Effect::After(Mishap::Truncate(60))).on(on(Verb::List)).times(1));
     azure.vaults.add_fault(Fault::answer(400, "Malformed backup blob").on(on(Verb::Restore)).named("one"));
-    azure
-        .vaults
-        .add_fault(Fault::new(simulator::key_vault::Effect::After(Mishap::Reset)).on(on(Verb::Restore)).times(1));
+    azure.vaults.add_fault(Fault::new(Effect::After(Mishap::Reset)).on(on(Verb::Restore)).times(1));
 }
 
 /// Pieces of every blob: as they are where that is text, and in both alphabets of base64, whole and from the middle.
@@ -200,6 +204,74 @@ async fn converse(app: &App, heard: &mut Heard) {
     for path in ["api/backups", "api/backups/contoso-prod", "api/backups/contoso-prod/latest", "api/operations"] {
         heard.answer(path, &app.get(path).await);
     }
+}
+
+#[tokio::test]
+async fn an_answer_that_cannot_be_read_is_not_quoted() {
+    let token = "eyJhbGciOiJub25lIn0.canary-token.x";
+    let sound =
+        format!(r#"{{"access_token":"{token}","expires_on":"4102444800","resource":"x","token_type":"Bearer"}}"#);
+    let of_identity = [
+        (200, sound.replace("\"4102444800\"", "4102444800")),
+        (200, sound[..sound.len() - 9].to_owned()),
+        (200, format!("\"{token}\"")),
+        (400, sound.clone()),
+        (500, sound.clone()),
+        (404, format!("<html>{token}</html>")),
+    ];
+    let of_backup = [
+        (200, r#"{"value":"canary-backup!*"}"#.to_owned()),
+        (200, r#"{"value":["canary-backup"]}"#.to_owned()),
+        (200, r#"{"value":"canary-backup"#.to_owned()),
+        (200, r#""canary-backup""#.to_owned()),
+        (404, "canary-backup".to_owned()),
+        (418, "<html>canary-backup</html>".to_owned()),
+    ];
+    let with_identity = of_identity.into_iter().map(|answer| (Some(answer), None));
+    let with_backup = of_backup.into_iter().map(|answer| (None, Some(answer)));
+    let cases = with_identity.chain(with_backup).map(|(identity, backup)| async move {
+        let shown = format!("{identity:?} {backup:?}");
+        let all_fails = identity.is_some();
+        let azure = LocalAzure::altered(&["contoso-prod"], |services| answering(services, identity, backup)).await;
+        azure.vaults.set_secret("contoso-prod", "a", VALUE);
+        let ran = azure.run_with(&[("LOG_LEVEL", "trace")], &["backup", "--output", "json"]).await;
+        assert!(ran.code != 0 || !all_fails, "{shown}: {ran:?}");
+        let mut heard = Heard::default();
+        heard.add(format!("stdout after {shown}"), ran.stdout);
+        heard.add(format!("stderr after {shown}"), ran.stderr);
+        for file in files(&azure.state()) {
+            heard.add(file.display().to_string(), String::from_utf8_lossy(&fs::read(&file).unwrap()));
+        }
+        for forbidden in [TOKEN, "canary"] {
+            heard.assert_without(forbidden);
+        }
+    });
+    future::join_all(cases).await;
+}
+
+/// All answers of the identity endpoint are this one, or the first two to requests for backups. (More of them, and the
+/// program would go on trying for minutes.)
+fn answering(mut services: Services, identity: Option<(u16, String)>, backup: Option<(u16, String)>) -> Services {
+    fn respond((status, body): &(u16, String)) -> Response<Bytes> {
+        let builder = Response::builder().status(*status).header("content-type", "application/json");
+        builder.body(Bytes::from(body.clone())).unwrap()
+    }
+    if let Some(identity) = identity {
+        services.identity = Arc::new(move |_| future::ready(respond(&identity)).boxed());
+    }
+    if let Some(backup) = backup {
+        let sound = services.vaults.clone();
+        let left = AtomicU32::new(2);
+        services.vaults = Arc::new(move |request| {
+            let authorized = request.headers().contains_key("authorization");
+            let is_backup = authorized && request.uri().path().ends_with("/backup");
+            if is_backup && left.fetch_update(Relaxed, Relaxed, |left| left.checked_sub(1)).is_ok() {
+                return future::ready(respond(&backup)).boxed();
+            }
+            sound(request)
+        });
+    }
+    services
 }
 
 #[tokio::test]

@@ -42,6 +42,11 @@ pub(crate) struct LocalAzure {
 impl LocalAzure {
     /// Vaults of these names; the first is the one in `BACKUP_VAULTS`, and all others may be restored into.
     pub(crate) async fn with(names: &[&str]) -> Self {
+        Self::altered(names, |services| services).await
+    }
+
+    /// The same with something else behind the doors.
+    pub(crate) async fn altered(names: &[&str], alter: impl FnOnce(Services) -> Services) -> Self {
         let clock = Clock::system();
         let directory = Directory::new(clock.clone());
         let vaults = KeyVaults::new(clock, directory.clone());
@@ -52,7 +57,7 @@ impl LocalAzure {
             vaults.assign(&identity, name, ALL_DATA_ACTIONS);
         }
         let folder = TempDir::new().unwrap();
-        let services = Services::of(vaults.clone(), directory);
+        let services = alter(Services::of(vaults.clone(), directory));
         let doors = Doors::open(services, Protocols::Both, folder.path()).await.unwrap();
         let names = names.iter().map(ToString::to_string).collect();
         Self { vaults, identity, doors, folder, names }
