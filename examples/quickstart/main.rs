@@ -6,6 +6,11 @@
 //! child too: called with a command of `keyvault-backup`, such as `serve` or `list`, it is `keyvault-backup`.
 
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "it tells its story on the terminal")]
+#![allow(
+    clippy::disallowed_methods,
+    clippy::disallowed_types,
+    reason = "it arranges the outside that the program meets"
+)]
 
 mod app;
 mod azure;

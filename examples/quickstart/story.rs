@@ -2,6 +2,7 @@
 
 use std::{
     env,
+    io::{self, Write as _},
     path::Path,
     time::{Duration, Instant},
 };
@@ -30,10 +31,10 @@ impl Story {
         self.line(format!("\n{title:<60} {:>5.1} s", self.elapsed().as_secs_f64()));
     }
 
-    /// Tells a line.
+    /// Tells a line. Nobody listening any more, as behind `| head`, is no reason to stop.
     pub(crate) fn line(&mut self, text: impl AsRef<str>) {
         let text = text.as_ref();
-        if self.aside { eprintln!("{text}") } else { println!("{text}") }
+        let _ = if self.aside { writeln!(io::stderr(), "{text}") } else { writeln!(io::stdout(), "{text}") };
     }
 
     /// Shows rows of a word and numbers.

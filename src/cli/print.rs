@@ -2,7 +2,7 @@
 
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "this module is the terminal's door")]
 
-use std::{process::ExitCode, sync::Arc, time::Duration};
+use std::{io::Write as _, process::ExitCode, sync::Arc, time::Duration};
 
 use comfy_table::{ContentArrangement, Table, presets::UTF8_FULL_CONDENSED};
 use indicatif::{HumanBytes, ProgressBar, ProgressStyle};
@@ -20,6 +20,13 @@ use crate::{
     },
     restore::{Action, Plan},
 };
+
+/// `println!` without its panic: nobody reading any more, as behind `| head`, is no failure.
+macro_rules! println {
+    ($($text:tt)*) => {{
+        let _ = writeln!(std::io::stdout(), $($text)*);
+    }};
+}
 
 /// Shown by `--help`.
 pub(super) const EXIT_CODES: &str = "Exit codes:
@@ -145,7 +152,7 @@ impl Printer {
     }
 
     pub(super) fn text(&self, text: &str) {
-        print!("{text}");
+        let _ = write!(std::io::stdout(), "{text}");
     }
 
     pub(super) fn backups(&self, results: &[(VaultName, Result<Operation>)]) {

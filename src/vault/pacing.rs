@@ -253,7 +253,7 @@ mod tests {
         for (requests, restores) in [(DEFAULT_REQUESTS_PER_SECOND, 25), (4.0 * DEFAULT_REQUESTS_PER_SECOND, 100)] {
             let start = Instant::now();
             let pacing = Pacing::new(requests);
-            let last = (0..10 * restores).map(|_| pacing.reserve(true)).last().unwrap();
+            let last = (0..10 * restores).fold(start, |_, _| pacing.reserve(true));
             let took = (last - start).as_secs_f64();
             assert!((9.8..=10.0).contains(&took), "{restores} restores per second took {took} s for ten");
         }

@@ -30,8 +30,9 @@ async fn a_timer_run_and_two_restores_bring_every_item_of_two_vaults_into_a_thir
     let mut wanted = cloud.vaults.snapshot(PRODUCTION);
     wanted.items.extend(cloud.vaults.snapshot(BILLING).items);
     assert_eq!(Kind::ALL.map(|kind| wanted.count(kind)), [120, 90, 90]);
+    // With all that the program and its libraries can say, so that the logs are worth looking through.
     let mut settings = cloud.settings();
-    settings.insert("LOG_LEVEL".into(), "debug".into());
+    settings.insert("LOG_LEVEL".into(), "trace".into());
     let app = cloud.start(settings).await;
 
     let fired = app.host.fire("BackupTimer").await.unwrap();
@@ -49,6 +50,7 @@ async fn a_timer_run_and_two_restores_bring_every_item_of_two_vaults_into_a_thir
     assert_eq!(app.events("restore.completed").len(), 2);
 
     assert_eq!(wanted.differences(&cloud.vaults.snapshot(RECOVERY)), Vec::<String>::new());
+    assert!(app.host.logs().iter().any(|line| line.message.contains(r#""level":"TRACE""#)));
     let failed: Vec<_> = app.host.invocations().into_iter().filter(|invocation| !invocation.succeeded()).collect();
     assert!(failed.is_empty(), "{failed:?}");
     cloud.check(&app).await;

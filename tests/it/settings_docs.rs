@@ -58,16 +58,30 @@ fn the_example_of_local_settings_holds_every_setting_and_the_defaults() {
 }
 
 #[test]
-fn the_documented_events_are_those_of_the_code() {
-    let code = read("src/events.rs");
-    let in_code: BTreeSet<&str> = code
+fn the_documented_events_are_those_of_the_code_with_their_levels_and_fields() {
+    let names: BTreeMap<String, String> = read("src/events.rs")
         .lines()
-        .filter_map(|line| line.trim().strip_prefix("pub const ")?.split_once(": &str = \"")?.1.strip_suffix("\";"))
+        .filter_map(|line| line.trim().strip_prefix("pub const ")?.strip_suffix("\";")?.split_once(": &str = \""))
+        .map(|(constant, name)| (format!("name::{constant}"), name.to_owned()))
         .collect();
+    let mut emitted = BTreeSet::new();
+    for file in ["src/jobs.rs", "src/functions.rs", "src/functions/work.rs", "src/cli.rs"] {
+        for call in read(file).split("event!(").skip(1) {
+            let parts = arguments(call);
+            let [level, name, fields @ ..] = &parts[..] else { panic!("{file}: {call}") };
+            let field = |field: &&str| field.split('=').next().unwrap().trim().trim_start_matches('%').to_owned();
+            let fields: Vec<String> = fields.iter().map(field).filter(|field| !field.is_empty()).collect();
+            emitted.insert((names[name.trim()].clone(), level.trim().to_owned(), fields.join(", ")));
+        }
+    }
     let text = read("docs/operations.md");
-    let documented = rows(&text, "| event |");
-    assert!(in_code.len() >= 9);
-    assert_eq!(documented.iter().map(|row| row[0].as_str()).collect::<BTreeSet<_>>(), in_code);
+    let documented: BTreeSet<(String, String, String)> = rows(&text, "| event |")
+        .into_iter()
+        .map(|row| (row[0].clone(), row[1].clone(), row[3].replace('`', "")))
+        .collect();
+    assert_eq!(documented, emitted);
+    let ever: BTreeSet<&String> = documented.iter().map(|(name, ..)| name).collect();
+    assert_eq!(ever, names.values().collect());
 }
 
 #[test]
@@ -108,6 +122,26 @@ fn settings_of_functions() -> BTreeSet<String> {
         names.extend(text.split('%').skip(1).step_by(2).map(str::to_owned));
     }
     names
+}
+
+/// The arguments of a call, whose text begins behind its opening parenthesis.
+fn arguments(call: &str) -> Vec<&str> {
+    let (mut arguments, mut start, mut depth) = (Vec::new(), 0, 0);
+    for (index, letter) in call.char_indices() {
+        match letter {
+            '(' => depth += 1,
+            ')' if depth > 0 => depth -= 1,
+            ',' | ')' if depth == 0 => {
+                arguments.push(&call[start..index]);
+                start = index + 1;
+                if letter == ')' {
+                    break;
+                }
+            }
+            _ => (),
+        }
+    }
+    arguments
 }
 
 /// The cells of the table that begins with `header`, without their code marks.

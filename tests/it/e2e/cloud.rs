@@ -12,7 +12,7 @@ use simulator::{
     clock::Clock,
     functions_host::{HostOptions, Queues, Settings, StorageQueues, read_settings},
     identity::{Directory, Identity},
-    key_vault::{KeyVaults, Kind, Operation, VaultOptions, Verb},
+    key_vault::{KeyVaults, VaultOptions, Verb},
     proxy::{Doors, Protocols, Services},
 };
 use tempfile::TempDir;
@@ -144,11 +144,6 @@ impl Cloud {
     /// The names of the blobs in the backup container.
     pub(super) async fn blobs(&self) -> Vec<String> {
         self.backups.store().list("", None).map_ok(|entry| entry.name).try_collect().await.unwrap()
-    }
-
-    /// How often Key Vault was asked to do this, for all kinds.
-    pub(super) fn count(&self, verb: Verb) -> u64 {
-        Kind::ALL.iter().map(|kind| self.vaults.count(Operation::new(*kind, verb))).sum()
     }
 
     /// What Key Vault answered to these requests, by `secrets/NAME` and so on.
