@@ -114,7 +114,10 @@ pub async fn restore(
                 (repository.open(&backup).await?, plan, true)
             }
             None => {
-                let (manifest, plan) = plan(connections, &repository, &request).await?;
+                let (manifest, mut plan) = plan(connections, &repository, &request).await?;
+                if restore_options(connections, &request)?.may_replace() {
+                    plan.safety_backup = Some(BackupId::new(now, id.as_fields().0));
+                }
                 let text = serde_json::to_vec(&plan).map_err(|cause| {
                     Error::new(ErrorKind::Internal, "Could not write the plan of the restore as JSON.").because(cause)
                 })?;

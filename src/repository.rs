@@ -3,23 +3,25 @@
 //! Order of writing: the items of a backup, then its manifest, whose presence is the commit. Nothing in the backup
 //! container is ever overwritten. What must change lives in a second container, the state.
 
+pub mod draft;
 pub mod manifest;
 mod names;
 pub mod operation;
 
-use std::{collections::HashMap, fmt, str::FromStr, sync::Arc};
+use std::{fmt, str::FromStr, sync::Arc};
 
 use bytes::Bytes;
 use futures::TryStreamExt as _;
 use uuid::Uuid;
 
 use self::{
+    draft::{Draft, Stored},
     manifest::{Header, Item, Manifest},
     operation::{OPERATION_VERSION, Operation},
 };
 use crate::{
     error::{Error, ErrorKind, Result},
-    model::{Attributes, BackupId, ItemId, Label, Sealed, Timestamp, VaultName},
+    model::{BackupId, Label, Sealed, Timestamp, VaultName},
     store::{Create, Lease, Store},
 };
 
@@ -127,12 +129,14 @@ impl Repository {
         let backups = self.backups(vault).await?;
         let newest_first = backups.iter().rev();
         let found = match selector {
-            Selector::Latest => backups.last(),
+            Selector::Latest => newest_first.clone().find(|backup| !backup.is_safety_copy()),
             Selector::Id(id) => backups.iter().find(|backup| backup.id == *id),
             Selector::Label(label) => newest_first.clone().find(|backup| backup.label.as_ref() == Some(label)),
             Selector::At(moment) => {
                 let mut found = None;
-                for backup in newest_first.clone().filter(|backup| backup.id.started() <= *moment) {
+                for backup in
+                    newest_first.clone().filter(|backup| backup.id.started() <= *moment && !backup.is_safety_copy())
+                {
                     if self.header(backup).await?.finished_at <= *moment {
                         found = Some(backup);
                         break;
@@ -323,6 +327,12 @@ impl Repository {
 }
 
 impl BackupRef {
+    /// Whether it holds only what a restore was about to replace. Such a backup is restored by id or label; it is never
+    /// the newest backup of its vault.
+    pub fn is_safety_copy(&self) -> bool {
+        self.label.as_ref().is_some_and(Label::is_of_safety_copy)
+    }
+
     fn manifest(&self) -> String {
         names::manifest(&self.vault, &self.id, self.label.as_ref())
     }
@@ -344,91 +354,6 @@ pub enum Lock {
     Taken(Box<dyn Lease>),
     /// Another operation is at work on it, or the same one in another worker.
     HeldBy(Option<Uuid>),
-}
-
-/// A backup in the making.
-#[derive(Debug)]
-pub struct Draft {
-    backups: Arc<dyn Store>,
-    reference: BackupRef,
-    leftovers: HashMap<(ItemId, String), Stored>,
-}
-
-/// Where an item's bytes are.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Stored {
-    /// The blob's name.
-    pub blob: Box<str>,
-    /// Its size in bytes.
-    pub size: u64,
-    /// Its SHA-256 in hexadecimal.
-    pub sha256: Box<str>,
-    /// When the blob was created.
-    pub written: Timestamp,
-}
-
-/// What [`Draft::commit`] found.
-#[derive(Debug, PartialEq, Eq)]
-pub enum Commit {
-    /// The backup exists now.
-    Committed,
-    /// Another attempt of the same operation has committed it; its manifest stands.
-    AlreadyCommitted(Box<Header>),
-}
-
-impl Draft {
-    /// The backup's id.
-    pub fn id(&self) -> &BackupId {
-        &self.reference.id
-    }
-
-    /// What an interrupted attempt has written of an item in this very state.
-    pub fn leftover(&self, item: &ItemId, attributes: &Attributes) -> Option<&Stored> {
-        self.leftovers.get(&(item.clone(), attributes.fingerprint()))
-    }
-
-    /// The header of this backup's manifest if an earlier attempt got as far as committing it.
-    pub async fn committed(&self) -> Result<Option<Header>> {
-        let name = self.reference.manifest();
-        match self.backups.read(&name).await {
-            Ok(text) => Manifest::decode(&name, &text).map(|manifest| Some(manifest.header)),
-            Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
-            Err(error) => Err(error),
-        }
-    }
-
-    /// Writes the bytes of one item in the given state.
-    pub async fn write(
-        &self,
-        item: &ItemId,
-        attributes: &Attributes,
-        backup: &Sealed,
-        now: Timestamp,
-    ) -> Result<Stored> {
-        let sha256 = backup.sha256();
-        let BackupRef { vault, id, .. } = &self.reference;
-        let blob = names::item(vault, id, item, &attributes.fingerprint(), &sha256);
-        // The name holds the hash of the content, so a blob of that name is this blob.
-        self.backups.create(&blob, backup.bytes().clone()).await?;
-        Ok(Stored { blob: blob.into(), size: backup.bytes().len() as u64, sha256: sha256.into(), written: now })
-    }
-
-    /// Makes the backup exist.
-    pub async fn commit(&self, manifest: &Manifest) -> Result<Commit> {
-        let name = self.reference.manifest();
-        let text = Bytes::from(manifest.encode()?);
-        match self.backups.create(&name, text.clone()).await? {
-            Create::Created => Ok(Commit::Committed),
-            // Our own answer may have been lost on the way; then the blob is ours.
-            Create::Exists => {
-                let stored = self.backups.read(&name).await?;
-                if stored == text {
-                    return Ok(Commit::Committed);
-                }
-                Ok(Commit::AlreadyCommitted(Box::new(Manifest::decode(&name, &stored)?.header)))
-            }
-        }
-    }
 }
 
 fn encode(operation: &Operation) -> Result<Bytes> {

@@ -107,7 +107,7 @@ async fn output_for_programs_is_one_json_document_also_when_it_fails() {
         (vec!["show", "-x"], 2, "InvalidInput"),
         (vec!["show", "x"], 2, "InvalidInput"),
         (vec!["restore", "contoso-prod", "--to", "contoso-prod"], 6, "Forbidden"),
-        (vec!["restore", "contoso-prod", "--to", "contoso-dr", "--on-conflict", "replace"], 2, "InvalidInput"),
+        (vec!["restore", "contoso-prod", "--to", "contoso-dr", "--on-conflict", "overwrite"], 2, "InvalidInput"),
         (vec!["nonsense"], 2, "InvalidInput"),
         (vec!["backup", "--label", "Not A Label"], 2, "InvalidInput"),
     ] {
