@@ -143,13 +143,18 @@ impl Repository {
         };
         found.cloned().ok_or_else(|| {
             let known = if backups.is_empty() {
-                format!("there is no backup of that vault in {}", self.describe())
+                let place = self.describe();
+                format!("there is no backup of that vault in {place}; `keyvault-backup list` shows whose there are")
             } else {
                 let newest: Vec<String> = newest_first.take(3).map(ToString::to_string).collect();
                 format!("the newest are {}; `keyvault-backup list {vault}` shows all", newest.join(", "))
             };
-            Error::new(ErrorKind::NotFound, format!("No backup {selector} of vault {vault} was found: {known}."))
-                .at("backup")
+            let wanted = match selector {
+                Selector::Latest => format!("No backup of vault {vault}"),
+                Selector::Id(_) | Selector::Label(_) => format!("No backup {selector} of vault {vault}"),
+                Selector::At(moment) => format!("No backup of vault {vault} that was complete at {moment}"),
+            };
+            Error::new(ErrorKind::NotFound, format!("{wanted} was found: {known}.")).at("backup")
         })
     }
 

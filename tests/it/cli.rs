@@ -245,15 +245,19 @@ async fn a_run_that_leaves_something_undone_ends_with_3() {
 #[tokio::test]
 async fn what_is_not_there_ends_with_4() {
     let azure = backed_up().await;
-    for arguments in [
-        vec!["show", "contoso-prod", "second"],
-        vec!["show", "contoso-other"],
-        vec!["list", "contoso-other"],
-        vec!["restore", "contoso-prod", "--to", "contoso-dr", "--backup", "2001-01-01T00:00:00Z"],
+    let other = "No backup of vault contoso-other was found: there is no backup of that vault in file://";
+    for (arguments, says) in [
+        (vec!["show", "contoso-prod", "second"], "No backup second of vault contoso-prod was found: the newest are 20"),
+        (vec!["show", "contoso-other"], other),
+        (vec!["list", "contoso-other"], other),
+        (
+            vec!["restore", "contoso-prod", "--to", "contoso-dr", "--backup", "2001-01-01T00:00:00Z"],
+            "No backup of vault contoso-prod that was complete at 2001-01-01T00:00:00Z was found: the newest are 20",
+        ),
     ] {
         let Ran { code, stdout, stderr } = azure.run(&arguments).await;
         assert_eq!((code, stdout.as_str()), (4, ""), "{arguments:?}");
-        assert!(stderr.starts_with("Error: No backup "), "{stderr}");
+        assert!(stderr.starts_with(&format!("Error: {says}")), "{stderr}");
     }
     assert_eq!(azure.vaults.requests(), []);
 }
