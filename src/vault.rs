@@ -42,7 +42,8 @@ use crate::{
 /// How long one call may take in all, with every further attempt and every wait for the pace.
 pub const DEADLINE: Duration = Duration::from_secs(300);
 
-/// How long one attempt may take. Items with many versions are slow to back up (Microsoft Learn, "Key Vault backup").
+/// How long one attempt may take beside waiting for its turn. Items with many versions are slow to back up (Microsoft
+/// Learn, "Key Vault backup").
 const ATTEMPT: Duration = Duration::from_secs(120);
 
 /// How long a failure that further attempts seldom mend is tried again.
@@ -411,10 +412,10 @@ impl Vault {
         let start = Instant::now();
         let mut pause = Duration::from_millis(200);
         loop {
-            let refusal = match tokio::time::timeout(ATTEMPT, attempt()).await {
-                Ok(Ok(value)) => return Ok(value),
-                Ok(Err(error)) => refusal::read(doing, error),
-                Err(_) => refusal::timed_out(doing, ATTEMPT),
+            let refusal = match pacing::within(ATTEMPT, attempt()).await {
+                Some(Ok(value)) => return Ok(value),
+                Some(Err(error)) => refusal::read(doing, error),
+                None => refusal::timed_out(doing, ATTEMPT),
             };
             let limit = match refusal.again {
                 Again::Never => return Err(refusal.error),

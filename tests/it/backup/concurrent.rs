@@ -31,6 +31,21 @@ async fn of_two_runs_at_once_the_second_is_not_needed() {
     assert_eq!(manifests, 1);
 }
 
+/// The vault would go without a backup if nobody took the killed run up again.
+#[tokio::test(start_paused = true)]
+async fn a_run_takes_the_place_of_one_that_was_killed() {
+    let world = World::with(&[VAULT]);
+    world.vaults.seed(VAULT, 20);
+    let lock = world.repository().lock(&VAULT.parse().unwrap(), Uuid::new_v4()).await.unwrap();
+    let killed = async {
+        tokio::time::sleep(std::time::Duration::from_secs(20)).await;
+        drop(lock);
+    };
+    let options = world.backup_options();
+    let (backup, ()) = tokio::join!(run(&world, Uuid::new_v4(), &options), killed);
+    assert!(matches!(backup.unwrap(), Backup::Committed(header) if header.counts.items() == 20));
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_second_run_that_was_asked_for_more_is_told_to_come_back() {
     let world = World::with(&[VAULT]);

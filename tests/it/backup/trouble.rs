@@ -285,6 +285,19 @@ async fn a_damaged_newest_manifest_is_passed_over() {
     }
 }
 
+/// An older release must not go on from what it does not understand.
+#[tokio::test(start_paused = true)]
+async fn a_newest_manifest_of_a_newer_format_stops_the_backup_with_both_versions() {
+    let world = backed_up(10).await;
+    let newer = format!("vaults/{VAULT}/backups/20301121T020000Z-00000009.json");
+    world.backups.replace(&newer, r#"{"formatVersion": 7}"#.into()).await.unwrap();
+    let before = world.blobs().await;
+    let error = world.back_up(VAULT).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::NewerFormat);
+    assert!(error.message().contains("version 7") && error.message().contains("version 1"), "{error}");
+    assert_eq!(world.blobs().await, before);
+}
+
 #[tokio::test(start_paused = true)]
 async fn every_storm_is_ridden_out_and_nothing_is_lost() {
     let throttled = |retry_after| Fault::new(Effect::Answer { status: 429, code: "Throttled".into(), retry_after });

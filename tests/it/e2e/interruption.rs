@@ -1,4 +1,5 @@
-//! SIGKILL in the middle of the work. The host starts the handler again and the queue delivers the message again.
+//! SIGKILL in the middle of the work. The host starts the handler again, or another instance has one, and the queue
+//! delivers the message again.
 
 use std::{ops::RangeInclusive, time::Duration};
 
@@ -18,7 +19,7 @@ use super::{
 /// How many items the app deals with at once, unless a setting says otherwise.
 const AT_ONCE: usize = 16;
 
-/// So many requests about single items pass: for each, one that backs it up or restores it and one that looks at it.
+/// Half of the requests about 300 items: for each, one that backs it up or restores it and one that looks at it.
 const PASSING: usize = 300;
 
 /// How many items have then been asked for, of 300: the last 16 of them hang at their first or at their second request.
@@ -31,9 +32,9 @@ async fn a_backup_that_is_killed_half_way_ends_as_if_it_had_not_been_and_repeats
     // The host waits as long as host.json says before it delivers again: 30 s, as long as the killed run's lease.
     let app = cloud.start(cloud.settings()).await;
 
-    hang_half_way(&cloud, PRODUCTION);
+    hang_after(&cloud, PRODUCTION, PASSING);
     let operation = app.accept("api/backups", &json!({ "vaults": [PRODUCTION] })).await;
-    half_way(&cloud, PRODUCTION).await;
+    stands_still(&cloud, PRODUCTION, PASSING).await;
     app.host.kill_handler().await;
     cloud.vaults.clear_faults();
     let asked = cloud.answers(Verb::Backup);
@@ -74,10 +75,10 @@ async fn a_restore_that_is_killed_half_way_ends_as_if_it_had_not_been_and_repeat
     let backup = app.run("api/backups", &json!({ "vaults": [PRODUCTION] })).await;
     assert_eq!(backup["status"], "Succeeded", "{backup:#}");
 
-    hang_half_way(&cloud, RECOVERY);
+    hang_after(&cloud, RECOVERY, PASSING);
     let order = json!({ "vault": PRODUCTION, "backup": "latest", "targetVault": RECOVERY });
     let operation = app.accept("api/restore", &order).await;
-    half_way(&cloud, RECOVERY).await;
+    stands_still(&cloud, RECOVERY, PASSING).await;
     app.host.kill_handler().await;
     cloud.vaults.clear_faults();
     let asked = cloud.answers(Verb::Restore).len();
@@ -95,21 +96,51 @@ async fn a_restore_that_is_killed_half_way_ends_as_if_it_had_not_been_and_repeat
     cloud.check(&app).await;
 }
 
-/// Half way, requests are carried out and never answered, until the handler has as many of them under way as it deals
-/// with at once and stands still: the kill hits every run at the same point.
-fn hang_half_way(cloud: &Cloud, vault: &str) {
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_restore_whose_instance_is_lost_is_brought_to_its_end_by_another_instance() {
+    let cloud = Cloud::with(&[PRODUCTION], &[RECOVERY]).await;
+    cloud.vaults.seed(PRODUCTION, 100);
+    // Azure hides a message that is being handled for ten minutes at a time.
+    let instance = async || {
+        cloud.start_with(cloud.settings(), |options| options.timings.queue_lease = Duration::from_secs(3)).await
+    };
+    let lost = instance().await;
+    lost.run("api/backups", &json!({})).await;
+    hang_after(&cloud, RECOVERY, PASSING / 3);
+    let order = json!({ "vault": PRODUCTION, "backup": "latest", "targetVault": RECOVERY });
+    let operation = lost.accept("api/restore", &order).await;
+    stands_still(&cloud, RECOVERY, PASSING / 3).await;
+    cloud.check(&lost).await;
+    drop(lost);
+    cloud.vaults.clear_faults();
+
+    let app = instance().await;
+    let id = operation.rsplit('/').next().unwrap();
+    let operation = app.ended(&format!("api/operations/{id}")).await;
+    assert_eq!((&operation["status"], &operation["attempts"]), (&json!("Succeeded"), &json!(2)), "{operation:#}");
+    assert_eq!(operation["counts"], json!({ "restored": 100 }));
+    assert_eq!(app.deliveries("RestoreWorker"), [(2, true)]);
+    assert!(cloud.answers(Verb::Restore).values().all(|answers| answers == &[200]), "nothing is restored twice");
+    let (source, target) = (cloud.vaults.snapshot(PRODUCTION), cloud.vaults.snapshot(RECOVERY));
+    assert_eq!(source.differences(&target), Vec::<String>::new());
+    cloud.check(&app).await;
+}
+
+/// Lets so many requests about items pass. Those that follow are carried out and never answered, until the handler has
+/// as many of them under way as it deals with at once and stands still: the kill hits every run at the same point.
+fn hang_after(cloud: &Cloud, vault: &str, passing: usize) {
     // Listings have no name and go on.
     let about_an_item = Fault::new(Effect::After(Mishap::Hang)).in_vault(vault).named("*-*");
-    cloud.vaults.add_fault(about_an_item.skip(PASSING as u64));
+    cloud.vaults.add_fault(about_an_item.skip(passing as u64));
 }
 
 /// Waits until the handler stands still.
-async fn half_way(cloud: &Cloud, vault: &str) {
+async fn stands_still(cloud: &Cloud, vault: &str, passing: usize) {
     let about_items = || {
         let requests = cloud.vaults.requests();
         requests.iter().filter(|request| request.vault == vault && !request.name.is_empty()).count()
     };
-    until("half of the work", || about_items() == PASSING + AT_ONCE).await;
+    until("the handler stands still", || about_items() == passing + AT_ONCE).await;
 }
 
 /// The items whose blobs these are, as `secrets/NAME` and so on.
