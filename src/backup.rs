@@ -4,6 +4,8 @@
 //! reason; a kind that could not be listed is never taken for an empty one. The same call made again after a crash, with
 //! the same id, goes on where the interrupted one stopped.
 
+mod turns;
+
 use std::{
     collections::{BTreeMap, HashSet},
     time::Duration,
@@ -18,19 +20,12 @@ use crate::{
     model::{Attributes, BackupId, ItemId, Kind, Label, Timestamp, filter::ItemFilter},
     report::{Progress, Status},
     repository::{
-        Lock, Repository,
+        Repository,
         draft::{Commit, Draft, Stored},
         manifest::{Counts, FORMAT_VERSION, Failure, Header, Item, Manifest, Stale},
     },
-    store::{LEASE, Lease},
     vault::{Listed, Vault},
 };
-
-/// Between two tries to take a lease that another run holds.
-const LOCK_POLL: Duration = Duration::from_secs(2);
-
-/// How long a run waits for another one. The queue delivers five times, so a request lives five times as long.
-const TURN: Duration = Duration::from_secs(20 * 60);
 
 /// What to back up and how.
 #[derive(Clone, Debug)]
@@ -62,7 +57,8 @@ pub enum Backup {
 /// Backs the vault up for `operation`.
 ///
 /// While another run is at work on this vault, this one waits for its turn if it was asked for more than that one may
-/// bring (a label, a full backup). `Busy`: that took too long, try again later. Any other error: nothing was committed. A backup with trouble of single items is committed, and its header says so.
+/// bring (a label, a full backup). `Busy`: that took too long, try again later. Any other error: nothing was committed. A
+/// backup with trouble of single items is committed, and its header says so.
 pub async fn run(
     vault: &Vault,
     repository: &Repository,
@@ -71,55 +67,13 @@ pub async fn run(
     progress: &Progress,
     now: Timestamp,
 ) -> Result<Backup> {
-    let lease = match repository.lock(vault.name(), operation).await? {
-        Lock::Taken(lease) => lease,
-        Lock::HeldBy(Some(other)) if other != operation && !options.full && options.label.is_none() => {
-            match outlive(vault, repository, operation).await? {
-                Some(lease) => lease,
-                None => return Ok(Backup::NotNeeded),
-            }
-        }
-        Lock::HeldBy(_) => take_turns(vault, repository, operation).await?,
+    let wants_its_own = options.full || options.label.is_some();
+    let Some(lease) = turns::take(vault, repository, operation, wants_its_own).await? else {
+        return Ok(Backup::NotNeeded);
     };
     let result = run_locked(vault, repository, options, progress, now, &|| lease.is_held()).await;
     lease.release().await;
     result.map(|header| Backup::Committed(Box::new(header)))
-}
-
-/// Waits until it shows whether the other run is at work or was killed: a killed one's lease ends by itself. Returns
-/// the lease when the other was killed, and nothing when it goes on or has committed a backup.
-async fn outlive(vault: &Vault, repository: &Repository, operation: Uuid) -> Result<Option<Box<dyn Lease>>> {
-    let before = repository.backups(vault.name()).await?.pop();
-    let start = Instant::now();
-    while start.elapsed() <= LEASE + LOCK_POLL {
-        tokio::time::sleep(LOCK_POLL).await;
-        if let Lock::Taken(lease) = repository.lock(vault.name(), operation).await? {
-            if repository.backups(vault.name()).await?.pop() == before {
-                return Ok(Some(lease));
-            }
-            lease.release().await;
-            break;
-        }
-    }
-    Ok(None)
-}
-
-/// Waits for the other run to end: this one was asked for more than that one may bring, or it is another delivery of
-/// the very same operation, which then finds everything done.
-async fn take_turns(vault: &Vault, repository: &Repository, operation: Uuid) -> Result<Box<dyn Lease>> {
-    let start = Instant::now();
-    while start.elapsed() <= TURN {
-        tokio::time::sleep(LOCK_POLL).await;
-        if let Lock::Taken(lease) = repository.lock(vault.name(), operation).await? {
-            return Ok(lease);
-        }
-    }
-    let message = format!(
-        "Another backup of vault {} has been running for {} minutes. Try again when it has ended.",
-        vault.name(),
-        TURN.as_secs() / 60
-    );
-    Err(Error::new(ErrorKind::Busy, message))
 }
 
 async fn run_locked(

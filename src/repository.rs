@@ -7,13 +7,15 @@ pub mod draft;
 pub mod manifest;
 mod names;
 pub mod operation;
+mod selector;
 
-use std::{fmt, str::FromStr, sync::Arc};
+use std::{fmt, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use futures::TryStreamExt as _;
 use uuid::Uuid;
 
+pub use self::selector::Selector;
 use self::{
     draft::{Draft, Stored},
     manifest::{Header, Item, Manifest},
@@ -27,6 +29,9 @@ use crate::{
 
 /// Long enough for the header of nearly every manifest, so that listing backups does not read their items.
 const HEAD: u64 = 32 * 1024;
+
+/// By how much the clocks of two instances may differ, and so an id from the time its backup began.
+const CLOCKS_DIFFER: Duration = Duration::from_secs(5 * 60);
 
 /// All backups of all vaults, and the operations on them.
 #[derive(Clone, Debug)]
@@ -44,54 +49,6 @@ pub struct BackupRef {
     pub id: BackupId,
     /// Its label.
     pub label: Option<Label>,
-}
-
-/// How a person names a backup.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Selector {
-    /// The newest.
-    Latest,
-    /// By id.
-    Id(BackupId),
-    /// By label; the newest of that label.
-    Label(Label),
-    /// The newest that was complete at or before this moment.
-    At(Timestamp),
-}
-
-impl FromStr for Selector {
-    type Err = Error;
-    fn from_str(text: &str) -> Result<Self> {
-        if text == "latest" {
-            return Ok(Self::Latest);
-        }
-        if let Ok(id) = text.parse() {
-            return Ok(Self::Id(id));
-        }
-        if let Ok(moment) = text.parse() {
-            return Ok(Self::At(moment));
-        }
-        text.parse().map(Self::Label).map_err(|_| {
-            Error::new(
-                ErrorKind::InvalidInput,
-                format!(
-                    "{text:?} does not name a backup. Use latest, an id such as 20261121T020000Z-1f2e3d4c, a label, or \
-                     an RFC 3339 time such as 2026-11-21T02:00:00Z."
-                ),
-            )
-        })
-    }
-}
-
-impl fmt::Display for Selector {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Latest => f.write_str("latest"),
-            Self::Id(id) => id.fmt(f),
-            Self::Label(label) => label.fmt(f),
-            Self::At(moment) => moment.fmt(f),
-        }
-    }
 }
 
 impl Repository {
@@ -124,6 +81,17 @@ impl Repository {
         Ok(backups)
     }
 
+    /// The id of a backup that begins now: above the newest one's, though that may be of this very second, or of an
+    /// instance whose clock is ahead. Ids sort by time, and the highest is the latest.
+    pub async fn new_id(&self, vault: &VaultName, now: Timestamp, distinction: u32) -> BackupId {
+        // Whoever cannot list now cannot back up either, and says so.
+        let newest = self.backups(vault).await.ok().and_then(|mut backups| backups.pop());
+        let next = newest.map_or(now, |newest| newest.id.started().plus(Duration::from_secs(1)));
+        // Beyond what clocks differ, the newest id is no guide.
+        let started = if next <= now.plus(CLOCKS_DIFFER) { now.max(next) } else { now };
+        BackupId::new(started, distinction)
+    }
+
     /// The backup a person means. `NotFound` names the newest ones there are.
     pub async fn find(&self, vault: &VaultName, selector: &Selector) -> Result<BackupRef> {
         let backups = self.backups(vault).await?;
@@ -134,9 +102,9 @@ impl Repository {
             Selector::Label(label) => newest_first.clone().find(|backup| backup.label.as_ref() == Some(label)),
             Selector::At(moment) => {
                 let mut found = None;
-                for backup in
-                    newest_first.clone().filter(|backup| backup.id.started() <= *moment && !backup.is_safety_copy())
-                {
+                let latest = moment.plus(CLOCKS_DIFFER);
+                let candidates = newest_first.clone().filter(|backup| !backup.is_safety_copy());
+                for backup in candidates.filter(|backup| backup.id.started() <= latest) {
                     if self.header(backup).await?.finished_at <= *moment {
                         found = Some(backup);
                         break;
