@@ -51,7 +51,7 @@ async fn a_dry_run_shows_the_plan_and_changes_nothing() {
     let state = files(&azure.state());
     let plan = app.post("api/restore", &request(json!({ "dryRun": true }))).await;
     assert_eq!(plan.status, 200, "{plan:?}");
-    let counts = json!({ "restore": 9, "alreadyPresent": 0, "recover": 0, "skip": 1, "blocked": 0 });
+    let counts = json!({ "restore": 9, "alreadyPresent": 0, "recover": 0, "replace": 0, "skip": 1, "blocked": 0 });
     assert_eq!(plan.body["counts"], counts);
     let rows = plan.body["items"].as_array().unwrap();
     let row = rows.iter().find(|row| row["name"] == "secret-00001").unwrap();
