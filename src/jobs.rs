@@ -62,7 +62,11 @@ pub async fn back_up(
     let repository = connections.repository(Role::Backup)?;
     let request: Result<BackupRequest> = request(&operation);
     // Recorded before anything is written, so that every attempt works on the same backup.
-    let id = operation.backup_id.get_or_insert_with(|| BackupId::new(now, operation.id.as_fields().0)).clone();
+    let id = match &operation.backup_id {
+        Some(id) => id.clone(),
+        None => repository.new_id(&operation.vault, now, operation.id.as_fields().0).await,
+    };
+    operation.backup_id = Some(id.clone());
     let (vault, operation_id, label) = (operation.vault.clone(), operation.id, operation.label.clone());
     let work = async {
         let config = connections.config();
@@ -114,7 +118,10 @@ pub async fn restore(
                 (repository.open(&backup).await?, plan, true)
             }
             None => {
-                let (manifest, plan) = plan(connections, &repository, &request).await?;
+                let (manifest, mut plan) = plan(connections, &repository, &request).await?;
+                if restore_options(connections, &request)?.may_replace() {
+                    plan.safety_backup = Some(BackupId::new(now, id.as_fields().0));
+                }
                 let text = serde_json::to_vec(&plan).map_err(|cause| {
                     Error::new(ErrorKind::Internal, "Could not write the plan of the restore as JSON.").because(cause)
                 })?;

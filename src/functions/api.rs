@@ -148,7 +148,7 @@ impl StartBackups {
             let message = "There is nothing to back up: BACKUP_VAULTS is empty. Set it to the names of your vaults.";
             fields.wrong.push(Error::invalid("vaults", message));
         }
-        let label = fields.text("label").and_then(|label| fields.take("label", label.parse()));
+        let label = fields.text("label").and_then(|label| fields.take("label", Label::chosen(&label)));
         let full = fields.flag("full");
         fields.done(Self { operation_id, vaults, label, full })
     }
