@@ -76,6 +76,15 @@ async fn answer(core: Arc<Core>, request: Request<Incoming>) -> Response<Full<By
     response.body(Full::new(reply.body.into())).unwrap_or_else(|_| plain(StatusCode::INTERNAL_SERVER_ERROR))
 }
 
+/// A segment of a path as Kestrel decodes it: all but `%2F`, which would otherwise change the path.
+/// <https://github.com/aspnet/Mvc/issues/6388>
+fn decode(segment: &str) -> String {
+    match segment.to_ascii_uppercase().find("%2F") {
+        None => percent_decode_str(segment).decode_utf8_lossy().into_owned(),
+        Some(at) => decode(&segment[..at]) + &segment[at..at + 3] + &decode(&segment[at + 3..]),
+    }
+}
+
 fn plain(status: StatusCode) -> Response<Full<Bytes>> {
     let mut response = Response::new(Full::default());
     *response.status_mut() = status;
@@ -86,13 +95,7 @@ async fn respond(core: Arc<Core>, request: Request<Incoming>) -> Result<Reply, S
     if matches!(&*core.handler.state().borrow(), State::Stopped(_)) {
         return Err(StatusCode::SERVICE_UNAVAILABLE);
     }
-    let path: Vec<String> = request
-        .uri()
-        .path()
-        .split('/')
-        .filter(|segment| !segment.is_empty())
-        .map(|segment| percent_decode_str(segment).decode_utf8_lossy().into_owned())
-        .collect();
+    let path: Vec<String> = request.uri().path().split('/').filter(|segment| !segment.is_empty()).map(decode).collect();
     let query = query(&request);
     let with_key = has_key(&core, request.headers(), &query);
     if let [admin, functions, name] = &path[..]

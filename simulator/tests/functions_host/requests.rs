@@ -79,6 +79,16 @@ async fn http_request_arrives_as_an_object_with_its_body_as_text() {
 }
 
 #[tokio::test]
+async fn an_encoded_slash_in_the_path_is_the_one_thing_that_stays_encoded() {
+    let app = App::new();
+    let host = app.start().await;
+    let url = host.url().join("api/things/keys/a%2Fb%2fc%3A%25?code=local-functions-key").unwrap();
+    assert_eq!(reqwest::get(url).await.unwrap().status(), 200);
+    let request = &seen(&host, "/Web").await["body"]["Data"]["req"];
+    assert_eq!(request["Params"]["name"], "a%2Fb%2fc:%");
+}
+
+#[tokio::test]
 async fn absent_optional_parameter_and_absent_body_are_left_out() {
     let app = App::new();
     let host = app.start().await;
