@@ -70,6 +70,34 @@ fn the_documented_codes_are_those_of_the_code() {
     assert_eq!(document()["components"]["schemas"]["Code"]["enum"], json!(codes));
 }
 
+#[test]
+fn every_example_fits_its_schema() {
+    let document = document();
+    let mut examples = Vec::new();
+    collect_examples(&document, &mut examples);
+    assert!(examples.len() > 10, "{examples:?}");
+    for (mut schema, example) in examples {
+        schema["components"] = document["components"].clone();
+        close(&mut schema);
+        assert_valid(&schema, &example);
+    }
+}
+
+/// Schemas and the examples beside them, those of schemas themselves included.
+fn collect_examples(part: &Value, found: &mut Vec<(Value, Value)>) {
+    let schema = part.get("schema").or_else(|| part.get("type").and(Some(part))).filter(|schema| schema.is_object());
+    if let Some(schema) = schema {
+        let several = part["examples"].as_object().into_iter().flat_map(|examples| examples.values());
+        let examples = several.map(|example| &example["value"]).chain(part.get("example"));
+        found.extend(examples.map(|example| (schema.clone(), example.clone())));
+    }
+    match part {
+        Value::Object(fields) => fields.values().for_each(|field| collect_examples(field, found)),
+        Value::Array(values) => values.iter().for_each(|value| collect_examples(value, found)),
+        _ => (),
+    }
+}
+
 #[tokio::test]
 async fn every_answer_to_a_get_is_as_documented() {
     let app = App::with_two_backups().await;
