@@ -22,6 +22,7 @@ mod quickstart;
 mod restore;
 mod roles_docs;
 mod round_trip;
+mod schemathesis;
 mod settings_docs;
 mod store;
 mod storm;
