@@ -54,24 +54,18 @@ pub struct RestoreRequest {
 /// Backs the operation's vault up. See [`attempt`] for what is returned and recorded.
 pub async fn back_up(
     connections: &Connections,
-    mut operation: Operation,
+    operation: Operation,
     attempts: Attempts,
     progress: &Progress,
     now: Timestamp,
 ) -> Result<Operation> {
     let repository = connections.repository(Role::Backup)?;
     let request: Result<BackupRequest> = request(&operation);
-    // Recorded before anything is written, so that every attempt works on the same backup.
-    let id = match &operation.backup_id {
-        Some(id) => id.clone(),
-        None => repository.new_id(&operation.vault, now, operation.id.as_fields().0).await,
-    };
-    operation.backup_id = Some(id.clone());
     let (vault, operation_id, label) = (operation.vault.clone(), operation.id, operation.label.clone());
     let work = async {
         let config = connections.config();
         let options = backup::Options {
-            id,
+            id: repository.backup_id(&vault, operation_id, now).await?,
             label,
             filter: config.filter.clone(),
             full: request?.full,

@@ -81,15 +81,26 @@ impl Repository {
         Ok(backups)
     }
 
-    /// The id of a backup that begins now: above the newest one's, though that may be of this very second, or of an
-    /// instance whose clock is ahead. Ids sort by time, and the highest is the latest.
-    pub async fn new_id(&self, vault: &VaultName, now: Timestamp, distinction: u32) -> BackupId {
-        // Whoever cannot list now cannot back up either, and says so.
-        let newest = self.backups(vault).await.ok().and_then(|mut backups| backups.pop());
+    /// The id of the backup that `operation` makes: the same for every delivery and every attempt, also for two that
+    /// begin at the same moment. It is above the newest backup's, though that may be of this very second, or of an
+    /// instance whose clock is ahead: ids sort by time, and the highest is the latest.
+    pub async fn backup_id(&self, vault: &VaultName, operation: Uuid, now: Timestamp) -> Result<BackupId> {
+        let newest = self.backups(vault).await?.pop();
         let next = newest.map_or(now, |newest| newest.id.started().plus(Duration::from_secs(1)));
         // Beyond what clocks differ, the newest id is no guide.
         let started = if next <= now.plus(CLOCKS_DIFFER) { now.max(next) } else { now };
-        BackupId::new(started, distinction)
+        let id = BackupId::new(started, operation.as_fields().0);
+        let name = names::backup_id(operation);
+        match self.state.create(&name, id.to_string().into()).await? {
+            Create::Created => Ok(id),
+            Create::Exists => {
+                let text = self.state.read(&name).await?;
+                std::str::from_utf8(&text).ok().and_then(|text| text.parse().ok()).ok_or_else(|| {
+                    let message = format!("The blob {name} does not hold the id of a backup. Start the backup again.");
+                    Error::new(ErrorKind::Corrupt, message).at(name)
+                })
+            }
+        }
     }
 
     /// The backup a person means. `NotFound` names the newest ones there are.
