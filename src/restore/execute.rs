@@ -5,7 +5,7 @@ use std::time::Duration;
 use futures::{StreamExt as _, stream};
 use tokio::time::Instant;
 
-use super::{Action, Options, Plan, Step, replace::Safety};
+use super::{Action, OnDeleted, Options, Plan, Step, replace::Safety};
 use crate::{
     error::{Error, ErrorKind, Result},
     model::{Kind, Sealed},
@@ -41,7 +41,7 @@ pub async fn execute(
 ) -> Vec<ItemReport> {
     progress.expect(plan.steps.len() as u64);
     let safety = Safety::take(plan, repository, target, options.concurrency).await;
-    let run = Run { manifest, repository, target, safety: &safety, resumed, progress };
+    let run = Run { manifest, repository, target, safety: &safety, on_deleted: options.on_deleted, resumed, progress };
     let mut reports = Vec::with_capacity(plan.steps.len());
     // Certificates first: each brings a key and a secret, whose names nothing else may take before.
     for certificates in [true, false] {
@@ -72,6 +72,7 @@ pub(super) struct Run<'a> {
     pub(super) repository: &'a Repository,
     pub(super) target: &'a Vault,
     pub(super) safety: &'a Safety,
+    on_deleted: OnDeleted,
     resumed: bool,
     progress: &'a Progress,
 }
@@ -116,11 +117,21 @@ impl Run<'_> {
             Some(current) => current,
             None => {
                 let backup = self.repository.read_item(item).await?;
-                self.bring_back(item, &backup, Held::LeaveAlone).await?
+                match self.bring_back(item, &backup, Held::LeaveAlone).await {
+                    Ok(current) => current,
+                    // It was being deleted when the restore was planned, or has been since.
+                    Err(error) if self.may_recover(item, &error).await? => return self.recover(item).await,
+                    Err(error) => return Err(error),
+                }
             }
         };
         self.compare(item, &current)?;
         Ok((Outcome::Restored, Some(current.version)))
+    }
+
+    async fn may_recover(&self, item: &Item, error: &Error) -> Result<bool> {
+        let wanted = error.kind() == ErrorKind::Conflict && self.on_deleted == OnDeleted::Recover;
+        Ok(wanted && self.target.deleted(&item.id).await?.is_some())
     }
 
     /// Restores until the item is there. A name that nobody seems to hold is tried again while a purge may linger.

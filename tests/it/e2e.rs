@@ -10,6 +10,7 @@ mod cloud;
 mod delivery;
 mod interruption;
 mod settings;
+mod situations;
 mod without_us;
 
 use serde_json::json;

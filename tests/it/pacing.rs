@@ -99,3 +99,25 @@ async fn a_pace_slower_than_any_time_out_backs_up_everything() {
     assert_eq!((header.status, header.counts.read), (Status::Succeeded, 20), "{:?}", header.failures);
     assert_eq!(world.door.requests(), pacing.traffic().requests);
 }
+
+/// A whole vault, as after a disaster: restores have the smaller quota, and nothing may be lost to it.
+#[tokio::test(start_paused = true)]
+async fn five_thousand_items_are_restored_under_the_documented_quota_without_one_refusal() {
+    let world = world(5000);
+    world.back_up(SOURCE).await.unwrap();
+    let manifest = world.newest(SOURCE).await;
+    world.vaults.set_throttling(TARGET, Some(Throttling::default()));
+    let pacing = Pacing::new(DEFAULT_REQUESTS_PER_SECOND);
+    let target = vault(&world, TARGET, &pacing);
+    let options = restore::Options { concurrency: 16, ..world.restore_options() };
+    let start = Instant::now();
+    let plan = restore::plan(&manifest, &target, &options).await.unwrap();
+    let (repository, progress) = (world.repository(), Progress::default());
+    let reports = restore::execute(&plan, &manifest, &repository, &target, &options, false, &progress).await;
+    let good = reports.iter().filter(|report| report.outcome == Outcome::Restored).count();
+    assert_eq!((good, pacing.traffic().throttled), (5000, 0));
+    // 25 restores in a second, which is five sixths of the quota.
+    let took = start.elapsed();
+    assert!((Duration::from_secs(200)..Duration::from_secs(230)).contains(&took), "{took:?}");
+    assert_eq!(world.vaults.snapshot(SOURCE).differences(&world.vaults.snapshot(TARGET)), Vec::<String>::new());
+}

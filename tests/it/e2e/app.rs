@@ -118,7 +118,7 @@ fn holds_a_seeded_value(text: &str) -> bool {
 }
 
 /// The binary that is shipped, built by `scripts/test.sh`.
-fn binary() -> PathBuf {
+pub(super) fn binary() -> PathBuf {
     let target = || env::var_os("CARGO_TARGET_DIR").map_or_else(|| app_root().join("target"), PathBuf::from);
     let binary =
         env::var_os("KEYVAULT_BACKUP_BINARY").map_or_else(|| target().join("release/keyvault-backup"), PathBuf::from);
