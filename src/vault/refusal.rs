@@ -11,6 +11,7 @@ use azure_core::{
 };
 use serde::Deserialize;
 
+use super::home::NotHome;
 use crate::{
     error::{Error, ErrorKind},
     model::{ItemId, Kind, VaultName},
@@ -90,7 +91,24 @@ pub(super) fn timed_out(doing: Doing<'_>, after: std::time::Duration) -> Refusal
 
 /// Reads an SDK error.
 pub(super) fn read(doing: Doing<'_>, error: azure_core::Error) -> Refusal {
-    let (kind, again, why) = match error.kind() {
+    let (kind, again, why) = weigh(doing, &error);
+    let mut refusal = Error::new(kind, format!("{doing}: {why}"));
+    if let Subject::Item(item) = doing.subject {
+        refusal = refusal.at(item.to_string());
+    }
+    // The text of a response error is the response's body, which the sentence quotes already; that of a conversion
+    // quotes what could not be read, which can be a backup.
+    if !matches!(error.kind(), SdkErrorKind::HttpResponse { .. } | SdkErrorKind::DataConversion) {
+        refusal = refusal.because(error);
+    }
+    Refusal { error: refusal, again }
+}
+
+fn weigh(doing: Doing<'_>, error: &azure_core::Error) -> (ErrorKind, Again, String) {
+    if let Some(not_home) = error.downcast_ref::<NotHome>() {
+        return (ErrorKind::Refused, Again::Never, not_home.to_string());
+    }
+    match error.kind() {
         SdkErrorKind::HttpResponse { status, raw_response, .. } => {
             let answer = raw_response.as_ref().map(|response| {
                 let request = response.headers().get_optional_string(&HeaderName::from_static("x-ms-request-id"));
@@ -110,33 +128,30 @@ pub(super) fn read(doing: Doing<'_>, error: azure_core::Error) -> Refusal {
              id is right; elsewhere, that you are signed in (az login)."
                 .to_owned(),
         ),
-        SdkErrorKind::Io | SdkErrorKind::Connection if names_no_host(&error) => (
+        SdkErrorKind::Io | SdkErrorKind::Connection if mentions(error, &["dns error", "tunnel error"]) => (
             ErrorKind::NotFound,
             Again::Briefly,
             "no such host. Check the vault's name, and for a private endpoint its DNS zone.".to_owned(),
+        ),
+        SdkErrorKind::Io | SdkErrorKind::Connection if mentions(error, &["invalid peer certificate"]) => (
+            ErrorKind::Refused,
+            Again::Never,
+            "what answers there has no certificate that this machine trusts; nothing was sent. Check what stands between \
+             this program and the vault, and the certificates that SSL_CERT_FILE names."
+                .to_owned(),
         ),
         SdkErrorKind::Io | SdkErrorKind::Connection => {
             (ErrorKind::Unavailable, Again::Yes, "the vault could not be reached or broke off its answer.".to_owned())
         }
         SdkErrorKind::DataConversion => (
             ErrorKind::Unavailable,
-            Again::Yes,
+            Again::Briefly,
             "the answer is not one of Key Vault's, or it was cut off. Check what stands between this program and \
              the vault."
                 .to_owned(),
         ),
         _ => (ErrorKind::Internal, Again::Never, "the Azure SDK reported a failure of its own.".to_owned()),
-    };
-    let mut refusal = Error::new(kind, format!("{doing}: {why}"));
-    if let Subject::Item(item) = doing.subject {
-        refusal = refusal.at(item.to_string());
     }
-    // The text of a response error is the response's body, which the sentence quotes already; that of a conversion
-    // quotes what could not be read, which can be a backup.
-    if !matches!(error.kind(), SdkErrorKind::HttpResponse { .. } | SdkErrorKind::DataConversion) {
-        refusal = refusal.because(error);
-    }
-    Refusal { error: refusal, again }
 }
 
 /// The rows of azure-facts: status, code, inner code and message of the service's answer.
@@ -212,6 +227,14 @@ fn judge(doing: Doing<'_>, status: StatusCode, answer: &Answer) -> (ErrorKind, A
         (status, _) if status == StatusCode::RequestTimeout || status.is_server_error() => {
             (ErrorKind::Unavailable, Again::Yes, format!("the vault answered {}: {says}", u16::from(status)))
         }
+        (status, _) if status.is_redirection() => {
+            let why = format!(
+                "the answer ({}) leads somewhere else, where nothing was sent: a token would go with it. Find out what \
+                 answers in the vault's place.",
+                u16::from(status)
+            );
+            (ErrorKind::Refused, Again::Never, why)
+        }
         (status, _) => (ErrorKind::Refused, Again::Never, format!("the vault answered {}: {says}", u16::from(status))),
     }
 }
@@ -270,17 +293,14 @@ impl Answer {
     }
 }
 
-/// Whether name resolution failed, or the proxy could not find the host.
-fn names_no_host(error: &azure_core::Error) -> bool {
-    let mut next = error.source();
-    while let Some(cause) = next {
+/// Whether a cause of the failure says one of these words: such as that name resolution failed, or that the proxy could
+/// not find the host.
+fn mentions(error: &azure_core::Error, words: &[&str]) -> bool {
+    let mut causes = std::iter::successors(error.source(), |&cause| cause.source());
+    causes.any(|cause| {
         let text = cause.to_string();
-        if text.contains("dns error") || text.contains("tunnel error") {
-            return true;
-        }
-        next = cause.source();
-    }
-    false
+        words.iter().any(|word| text.contains(word))
+    })
 }
 
 #[cfg(test)]

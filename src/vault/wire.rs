@@ -49,8 +49,8 @@ pub(super) fn version(bundle: &[u8]) -> Result<Option<Box<str>>, serde_json::Err
 
 #[derive(Deserialize)]
 struct Page {
-    #[serde(default)]
-    value: Option<Vec<Row>>,
+    /// Must be there: an answer without it is not an empty vault.
+    value: Vec<Row>,
 }
 
 #[derive(Deserialize)]
@@ -77,10 +77,7 @@ struct RowAttributes {
 }
 
 fn rows(page: &[u8]) -> Result<Vec<Row>, serde_json::Error> {
-    if page.is_empty() {
-        return Ok(Vec::new());
-    }
-    Ok(serde_json::from_slice::<Page>(page)?.value.unwrap_or_default())
+    Ok(serde_json::from_slice::<Page>(page)?.value)
 }
 
 impl Row {

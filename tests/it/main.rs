@@ -13,6 +13,7 @@ mod e2e;
 mod format;
 mod format_docs;
 mod host_payloads;
+mod hostile;
 mod leaks;
 mod links_docs;
 mod local_azure;
