@@ -20,6 +20,7 @@ mod local_azure;
 mod openapi_docs;
 mod quickstart;
 mod restore;
+mod rights;
 mod roles_docs;
 mod round_trip;
 mod settings_docs;
