@@ -85,7 +85,7 @@ pub(super) enum Again {
 
 /// An attempt that took too long.
 pub(super) fn timed_out(doing: Doing<'_>, after: std::time::Duration) -> Refusal {
-    let message = format!("{doing}: no answer came within {} seconds.", after.as_secs());
+    let message = format!("{doing}: no answer came within {} seconds. Try again later.", after.as_secs());
     Refusal { error: Error::new(ErrorKind::Unavailable, message), again: Again::Yes }
 }
 
@@ -140,9 +140,11 @@ fn weigh(doing: Doing<'_>, error: &azure_core::Error) -> (ErrorKind, Again, Stri
              this program and the vault, and the certificates that SSL_CERT_FILE names."
                 .to_owned(),
         ),
-        SdkErrorKind::Io | SdkErrorKind::Connection => {
-            (ErrorKind::Unavailable, Again::Yes, "the vault could not be reached or broke off its answer.".to_owned())
-        }
+        SdkErrorKind::Io | SdkErrorKind::Connection => (
+            ErrorKind::Unavailable,
+            Again::Yes,
+            "the vault could not be reached or broke off its answer. Check the network, then try again.".to_owned(),
+        ),
         SdkErrorKind::DataConversion => (
             ErrorKind::Unavailable,
             Again::Briefly,
@@ -191,11 +193,15 @@ fn judge(doing: Doing<'_>, status: StatusCode, answer: &Answer) -> (ErrorKind, A
             (ErrorKind::Forbidden, Again::Never, why)
         }
         (StatusCode::Forbidden, "ForbiddenByPolicy" | "AccessDenied") => {
-            (ErrorKind::Forbidden, Again::Never, format!("the vault's access policy does not allow it: {says}"))
+            let why = format!(
+                "the vault's access policy does not allow it: {says} Give the identity that permission in the policy."
+            );
+            (ErrorKind::Forbidden, Again::Never, why)
         }
         (StatusCode::Forbidden, "ForbiddenByFirewall") => {
             let why = format!(
-                "the vault's firewall does not let this address in: {says} Allow it, or use a private endpoint."
+                "the vault's firewall does not let this address in: {says}{} Allow it, or use a private endpoint.",
+                answer.client_address()
             );
             (ErrorKind::Forbidden, Again::Never, why)
         }
@@ -206,13 +212,18 @@ fn judge(doing: Doing<'_>, status: StatusCode, answer: &Answer) -> (ErrorKind, A
         (StatusCode::Forbidden, _) if answer.message.contains("associated with a certificate") => {
             (ErrorKind::Refused, Again::Never, "it belongs to a certificate; back up the certificate.".into())
         }
-        (StatusCode::Forbidden, _) => (ErrorKind::Forbidden, Again::Never, format!("Key Vault forbids it: {says}")),
+        (StatusCode::Forbidden, _) => {
+            let why = format!("Key Vault forbids it: {says} Look at the item and at the vault's access configuration.");
+            (ErrorKind::Forbidden, Again::Never, why)
+        }
         (StatusCode::NotFound, _) => (ErrorKind::NotFound, Again::Never, format!("it is not there: {says}")),
         (StatusCode::Conflict, "ObjectIsBeingDeleted" | "ObjectIsBeingRecovered") => {
-            (ErrorKind::Conflict, Again::Yes, format!("it is being deleted or recovered just now: {says}"))
+            let why = format!("it is being deleted or recovered just now: {says} Try again when that has ended.");
+            (ErrorKind::Conflict, Again::Yes, why)
         }
         (StatusCode::Conflict, _) => {
-            let why = "the name is in use in the vault, perhaps by a deleted item or one that is still being purged.";
+            let why = "the name is in use in the vault, perhaps by a deleted item or one that is still being purged. Look \
+                       for it there, also among the deleted items.";
             (ErrorKind::Conflict, Again::Never, why.into())
         }
         (StatusCode::TooManyRequests, _) => {
@@ -225,7 +236,8 @@ fn judge(doing: Doing<'_>, status: StatusCode, answer: &Answer) -> (ErrorKind, A
             (ErrorKind::Unavailable, Again::Never, why)
         }
         (status, _) if status == StatusCode::RequestTimeout || status.is_server_error() => {
-            (ErrorKind::Unavailable, Again::Yes, format!("the vault answered {}: {says}", u16::from(status)))
+            let why = format!("the vault answered {}: {says} Try again later.", u16::from(status));
+            (ErrorKind::Unavailable, Again::Yes, why)
         }
         (status, _) if status.is_redirection() => {
             let why = format!(
@@ -235,7 +247,13 @@ fn judge(doing: Doing<'_>, status: StatusCode, answer: &Answer) -> (ErrorKind, A
             );
             (ErrorKind::Refused, Again::Never, why)
         }
-        (status, _) => (ErrorKind::Refused, Again::Never, format!("the vault answered {}: {says}", u16::from(status))),
+        (status, _) => {
+            let why = format!(
+                "the vault answered {}: {says} That is not expected, and may be a mistake of this program: report it.",
+                u16::from(status)
+            );
+            (ErrorKind::Refused, Again::Never, why)
+        }
     }
 }
 
@@ -284,6 +302,12 @@ impl Answer {
         let line = self.message.lines().next().unwrap_or_default();
         let short: String = line.chars().take(300).collect();
         format!("{}: \"{}\"", if self.inner.is_empty() { &self.code } else { &self.inner }, short.trim())
+    }
+
+    /// The line of a firewall's refusal that tells from where the call came, in brackets.
+    fn client_address(&self) -> String {
+        let line = self.message.lines().find(|line| line.starts_with("Client address: "));
+        line.map_or_else(String::new, |line| format!(" ({})", line.trim()))
     }
 
     /// The data action in `Action: 'Microsoft.KeyVault/…'` of a refusal by role.

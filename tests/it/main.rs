@@ -19,6 +19,7 @@ mod links_docs;
 mod local_azure;
 mod openapi_docs;
 mod quickstart;
+mod refusals;
 mod restore;
 mod rights;
 mod roles_docs;
