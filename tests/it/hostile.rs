@@ -4,11 +4,11 @@
 mod impostor;
 mod through_the_proxy;
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use azure_core::{
     error::ErrorKind as SdkErrorKind,
-    http::{Method, Request},
+    http::{Method, Request, Transport},
 };
 use bytes::Bytes;
 use futures::{StreamExt as _, TryStreamExt as _, stream};
@@ -16,11 +16,12 @@ use keyvault_backup::{
     error::{Error, ErrorKind},
     model::{ItemId, Kind, Sealed},
     report::Status,
+    store::{Store as _, azure::AzureStore},
     vault::{DEADLINE, Vault},
 };
 use tokio::time::Instant;
 
-use self::impostor::{HOME, Impostor, Reply, reply};
+use self::impostor::{HOME, Impostor, Parrot, Reply, reply};
 use crate::world::World;
 
 const VAULT: &str = "contoso-prod";
@@ -279,4 +280,16 @@ async fn a_lie_about_one_kind_does_not_keep_the_others_from_being_backed_up() {
     assert_eq!((failure.kind, failure.name.as_deref(), &*failure.code), (Kind::Keys, None, "Refused"));
     assert!(failure.reason.contains("https://evil.example"), "{}", failure.reason);
     impostor.assert_nothing_left_home();
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_listing_of_blobs_that_stays_on_one_page_ends() {
+    let page = "<EnumerationResults><Blobs></Blobs><NextMarker>2!same</NextMarker></EnumerationResults>";
+    let url = "https://contosobackups.blob.core.windows.net/backups".parse().unwrap();
+    let transport = Transport::new(Arc::new(Parrot(page)));
+    let store = AzureStore::new(&url, Arc::new(crate::azurite::Identity), transport).unwrap();
+    let error = store.list("vaults/", None).try_collect::<Vec<_>>().await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Refused);
+    assert!(error.message().contains("does not go on") && error.message().contains("Check that"), "{error}");
+    store.folders("vaults/").try_collect::<Vec<_>>().await.unwrap_err();
 }

@@ -140,3 +140,14 @@ fn all(headers: &[(&'static str, &str)]) -> Headers {
     }
     all
 }
+
+/// A server that gives one answer to everything.
+#[derive(Debug)]
+pub(super) struct Parrot(pub(super) &'static str);
+
+#[async_trait::async_trait]
+impl HttpClient for Parrot {
+    async fn execute_request(&self, _: &Request) -> Reply {
+        reply(200, &[], self.0)
+    }
+}
