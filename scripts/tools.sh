@@ -1,12 +1,14 @@
 #!/usr/bin/env bash
-# Installs what the tests need besides Rust into target/tools: Microsoft's Azurite, and the official JavaScript and
-# Python clients of Key Vault. Versions are pinned in simulator/sdk-tests. Quick when everything is already there.
+# Installs what the tests need besides Rust into target/tools: Microsoft's Azurite, the official JavaScript and Python
+# clients of Key Vault, and schemathesis. Versions are pinned in simulator/sdk-tests and tests/requirements.txt. Quick
+# when everything is already there.
 #
 # Needs Node 20 or later with npm, and Python 3.10 or later with the venv module.
 set -euo pipefail
 
 repository=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 pins=$repository/simulator/sdk-tests
+packages=("$pins/requirements.txt" "$repository/tests/requirements.txt") # of Python
 tools=${CARGO_TARGET_DIR:-$repository/target}/tools
 
 main() {
@@ -37,21 +39,21 @@ python() {
     python3 -c 'import sys; sys.exit(sys.version_info < (3, 10))' ||
         fail "$(python3 --version) is too old for the Key Vault clients. Install Python 3.10 or later."
     local wanted
-    wanted="$(fingerprint "$pins/requirements.txt") $(python3 --version)"
+    wanted="$(fingerprint "${packages[@]}") $(python3 --version)"
     [[ -x $tools/python/bin/python && $(installed python) == "$wanted" ]] && return
     python3 -c 'import ensurepip, venv' 2>/dev/null ||
         fail "This Python cannot make virtual environments. Install its venv module (on Debian and Ubuntu: apt-get install python3-venv)."
-    say "Installing the Python clients of Key Vault into $tools"
+    say "Installing the Python clients of Key Vault and schemathesis into $tools"
     rm -rf "$tools/python"
     python3 -m venv "$tools/python" >&2 ||
         fail "python3 -m venv could not make $tools/python; its own message is above."
-    "$tools/python/bin/python" -m pip install --quiet --disable-pip-version-check -r "$pins/requirements.txt" >&2 ||
-        fail "pip could not install the packages of $pins/requirements.txt; its own message is above."
+    "$tools/python/bin/python" -m pip install --quiet --disable-pip-version-check "${packages[@]/#/--requirement=}" >&2 ||
+        fail "pip could not install the packages of ${packages[*]}; its own message is above."
     echo "$wanted" >"$tools/.python"
 }
 
 need() { command -v "$1" >/dev/null || fail "The tests need $1, which is not on the path. $2."; }
-fingerprint() { cksum <"$1" | tr ' ' '-'; }
+fingerprint() { cat "$@" | cksum | tr ' ' '-'; }
 installed() { cat "$tools/.$1" 2>/dev/null || true; }
 say() { echo "$*" >&2; }
 fail() {

@@ -4,6 +4,8 @@
 //! reason; a kind that could not be listed is never taken for an empty one. The same call made again after a crash, with
 //! the same id, goes on where the interrupted one stopped.
 
+mod turns;
+
 use std::{
     collections::{BTreeMap, HashSet},
     time::Duration,
@@ -18,25 +20,12 @@ use crate::{
     model::{Attributes, BackupId, ItemId, Kind, Label, Timestamp, filter::ItemFilter},
     report::{Progress, Status},
     repository::{
-        Commit, Draft, Lock, Repository, Stored,
+        Repository,
+        draft::{Commit, Draft, Stored},
         manifest::{Counts, FORMAT_VERSION, Failure, Header, Item, Manifest, Stale},
     },
-    store::{LEASE, Lease},
     vault::{Listed, Vault},
 };
-
-/// Key Vault counts in whole seconds, and its clock and ours may differ: a change within this time before a copy was
-/// taken may or may not be in the copy, so such a copy is not trusted to be unchanged.
-const UNSETTLED: Duration = Duration::from_secs(5);
-
-/// How often an item that changes while it is read is read anew.
-const ATTEMPTS_AT_A_MOVING_ITEM: u32 = 3;
-
-/// Between two tries to take a lease that another run holds.
-const LOCK_POLL: Duration = Duration::from_secs(2);
-
-/// How long a run waits for another one. The queue delivers five times, so a request lives five times as long.
-const TURN: Duration = Duration::from_secs(20 * 60);
 
 /// What to back up and how.
 #[derive(Clone, Debug)]
@@ -68,7 +57,8 @@ pub enum Backup {
 /// Backs the vault up for `operation`.
 ///
 /// While another run is at work on this vault, this one waits for its turn if it was asked for more than that one may
-/// bring (a label, a full backup). `Busy`: that took too long, try again later. Any other error: nothing was committed. A backup with trouble of single items is committed, and its header says so.
+/// bring (a label, a full backup). `Busy`: that took too long, try again later. Any other error: nothing was committed. A
+/// backup with trouble of single items is committed, and its header says so.
 pub async fn run(
     vault: &Vault,
     repository: &Repository,
@@ -77,55 +67,13 @@ pub async fn run(
     progress: &Progress,
     now: Timestamp,
 ) -> Result<Backup> {
-    let lease = match repository.lock(vault.name(), operation).await? {
-        Lock::Taken(lease) => lease,
-        Lock::HeldBy(Some(other)) if other != operation && !options.full && options.label.is_none() => {
-            match outlive(vault, repository, operation).await? {
-                Some(lease) => lease,
-                None => return Ok(Backup::NotNeeded),
-            }
-        }
-        Lock::HeldBy(_) => take_turns(vault, repository, operation).await?,
+    let wants_its_own = options.full || options.label.is_some();
+    let Some(lease) = turns::take(vault, repository, operation, wants_its_own).await? else {
+        return Ok(Backup::NotNeeded);
     };
     let result = run_locked(vault, repository, options, progress, now, &|| lease.is_held()).await;
     lease.release().await;
     result.map(|header| Backup::Committed(Box::new(header)))
-}
-
-/// Waits until it shows whether the other run is at work or was killed: a killed one's lease ends by itself. Returns
-/// the lease when the other was killed, and nothing when it goes on or has committed a backup.
-async fn outlive(vault: &Vault, repository: &Repository, operation: Uuid) -> Result<Option<Box<dyn Lease>>> {
-    let before = repository.backups(vault.name()).await?.pop();
-    let start = Instant::now();
-    while start.elapsed() <= LEASE + LOCK_POLL {
-        tokio::time::sleep(LOCK_POLL).await;
-        if let Lock::Taken(lease) = repository.lock(vault.name(), operation).await? {
-            if repository.backups(vault.name()).await?.pop() == before {
-                return Ok(Some(lease));
-            }
-            lease.release().await;
-            break;
-        }
-    }
-    Ok(None)
-}
-
-/// Waits for the other run to end: this one was asked for more than that one may bring, or it is another delivery of
-/// the very same operation, which then finds everything done.
-async fn take_turns(vault: &Vault, repository: &Repository, operation: Uuid) -> Result<Box<dyn Lease>> {
-    let start = Instant::now();
-    while start.elapsed() <= TURN {
-        tokio::time::sleep(LOCK_POLL).await;
-        if let Lock::Taken(lease) = repository.lock(vault.name(), operation).await? {
-            return Ok(lease);
-        }
-    }
-    let message = format!(
-        "Another backup of vault {} has been running for {} minutes. Try again when it has ended.",
-        vault.name(),
-        TURN.as_secs() / 60
-    );
-    Err(Error::new(ErrorKind::Busy, message))
 }
 
 async fn run_locked(
@@ -163,7 +111,8 @@ async fn run_locked(
 
 /// The newest backup that can be read. Damaged ones are passed over: they must not stop new backups.
 async fn newest_sound(repository: &Repository, vault: &Vault) -> Result<Option<Manifest>> {
-    for backup in repository.backups(vault.name()).await?.iter().rev() {
+    let backups = repository.backups(vault.name()).await?;
+    for backup in backups.iter().rev().filter(|backup| !backup.is_safety_copy()) {
         match repository.open(backup).await {
             Ok(manifest) => return Ok(Some(manifest)),
             Err(error) if error.kind() == ErrorKind::Corrupt => {
@@ -280,7 +229,7 @@ impl<'a> Run<'a> {
             self.progress.advance(0);
             return Kept::CarriedOver(previous.clone());
         }
-        let kept = match self.read(&listed).await {
+        let kept = match self.draft.take(self.vault, &listed.item, &listed.attributes, &|| self.clock()).await {
             Ok(Some(item)) => Kept::Read(item),
             Ok(None) => Kept::Gone,
             Err(error) => Kept::Failed(listed.item, Problem::from(&error)),
@@ -293,63 +242,9 @@ impl<'a> Run<'a> {
         !self.options.full
             && previous.stale.is_none()
             && previous.attributes == *listed
-            && is_settled(listed, previous.taken_at)
+            && listed.are_settled_at(previous.taken_at)
             && self.now.seconds_since(previous.taken_at.min(previous.written_at()))
                 < i64::try_from(self.options.full_every.as_secs()).unwrap_or(i64::MAX)
-    }
-
-    /// Reads one item. The copy and the state recorded for it belong together: the state is looked at after the copy was
-    /// taken, and both are taken anew when it differs from the state before.
-    async fn read(&self, listed: &Listed) -> Result<Option<Item>> {
-        let item = &listed.item;
-        let mut expected = listed.attributes.clone();
-        for attempt in 0..ATTEMPTS_AT_A_MOVING_ITEM {
-            let leftover = self.draft.leftover(item, &expected).filter(|stored| is_settled(&expected, stored.written));
-            let (fresh, taken_at) = match leftover.filter(|_| attempt == 0) {
-                Some(stored) => (None, stored.written),
-                None => {
-                    let taken_at = self.clock();
-                    match self.vault.back_up(item).await {
-                        Ok(sealed) => (Some(sealed), taken_at),
-                        Err(error) if error.kind() == ErrorKind::NotFound => {
-                            return match self.vault.current(item, None).await? {
-                                None => Ok(None),
-                                Some(_) => Err(error),
-                            };
-                        }
-                        Err(error) => return Err(error),
-                    }
-                }
-            };
-            let Some(current) = self.vault.current(item, Some(&expected)).await? else { return Ok(None) };
-            if current.attributes != expected {
-                expected = current.attributes;
-                continue;
-            }
-            let Stored { blob, size, sha256, .. } = match (fresh, leftover) {
-                (Some(sealed), _) => self.draft.write(item, &expected, &sealed, self.clock()).await?,
-                (None, Some(stored)) => stored.clone(),
-                (None, None) => continue,
-            };
-            return Ok(Some(Item {
-                id: item.clone(),
-                version: current.version,
-                ties: current.ties,
-                versions: current.versions,
-                attributes: expected,
-                blob,
-                size,
-                sha256,
-                taken_at,
-                stale: None,
-            }));
-        }
-        let message = format!(
-            "{item} of vault {} changed {ATTEMPTS_AT_A_MOVING_ITEM} times while it was being read. Find out what keeps \
-             changing it; the next backup tries again.",
-            self.vault.name()
-        );
-        Err(Error::new(ErrorKind::Conflict, message).at(item.to_string()))
     }
 
     async fn sort_in(&self, kept: Kept, found: &mut Found) {
@@ -444,11 +339,6 @@ impl<'a> Run<'a> {
     fn clock(&self) -> Timestamp {
         self.now.plus(self.start.elapsed())
     }
-}
-
-/// Whether a copy taken at `taken` certainly holds the state that was last changed at `updated`.
-fn is_settled(attributes: &Attributes, taken: Timestamp) -> bool {
-    attributes.updated.plus(UNSETTLED) <= taken
 }
 
 impl Problem {

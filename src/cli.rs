@@ -73,7 +73,7 @@ enum Command {
         /// Names or URIs of vaults [default: all of BACKUP_VAULTS].
         vaults: Vec<String>,
         /// A name for the backup, by which it can be restored.
-        #[arg(long)]
+        #[arg(long, value_parser = Label::chosen)]
         label: Option<Label>,
         /// Read every item anew, also those that seem unchanged.
         #[arg(long)]
@@ -96,10 +96,12 @@ enum Command {
         /// Patterns of items such as secrets/db-* or !keys/tmp-* [default: all].
         #[arg(long, value_name = "PATTERN", num_args = 1.., value_delimiter = ',')]
         items: Vec<String>,
-        /// When another item or version of that name is in the target: skip, or fail before anything is restored.
+        /// When another item or version of that name is in the target: skip it, fail before anything is restored, or
+        /// replace it after keeping a safety copy.
         #[arg(long, value_name = "WHAT", default_value = "skip")]
         on_conflict: OnConflict,
-        /// When the name is held by a deleted item: recover it, or fail before anything is restored.
+        /// When the name is held by a deleted item: recover it, fail before anything is restored, or purge it after
+        /// keeping a safety copy.
         #[arg(long, value_name = "WHAT", default_value = "recover")]
         on_deleted: OnDeleted,
         /// Show what would be done and change nothing.

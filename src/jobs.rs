@@ -54,20 +54,18 @@ pub struct RestoreRequest {
 /// Backs the operation's vault up. See [`attempt`] for what is returned and recorded.
 pub async fn back_up(
     connections: &Connections,
-    mut operation: Operation,
+    operation: Operation,
     attempts: Attempts,
     progress: &Progress,
     now: Timestamp,
 ) -> Result<Operation> {
     let repository = connections.repository(Role::Backup)?;
     let request: Result<BackupRequest> = request(&operation);
-    // Recorded before anything is written, so that every attempt works on the same backup.
-    let id = operation.backup_id.get_or_insert_with(|| BackupId::new(now, operation.id.as_fields().0)).clone();
     let (vault, operation_id, label) = (operation.vault.clone(), operation.id, operation.label.clone());
     let work = async {
         let config = connections.config();
         let options = backup::Options {
-            id,
+            id: repository.backup_id(&vault, operation_id, now).await?,
             label,
             filter: config.filter.clone(),
             full: request?.full,
@@ -114,7 +112,10 @@ pub async fn restore(
                 (repository.open(&backup).await?, plan, true)
             }
             None => {
-                let (manifest, plan) = plan(connections, &repository, &request).await?;
+                let (manifest, mut plan) = plan(connections, &repository, &request).await?;
+                if restore_options(connections, &request)?.may_replace() {
+                    plan.safety_backup = Some(BackupId::new(now, id.as_fields().0));
+                }
                 let text = serde_json::to_vec(&plan).map_err(|cause| {
                     Error::new(ErrorKind::Internal, "Could not write the plan of the restore as JSON.").because(cause)
                 })?;

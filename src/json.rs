@@ -190,7 +190,8 @@ pub fn backup(header: &Header, items: &[Item]) -> Value {
 
 /// The plan of a restore: the answer to a dry run.
 pub fn plan(plan: &Plan) -> Value {
-    let actions = [Action::Restore, Action::AlreadyPresent, Action::Recover, Action::Skip, Action::Blocked];
+    let actions =
+        [Action::Restore, Action::AlreadyPresent, Action::Recover, Action::Replace, Action::Skip, Action::Blocked];
     let counts: BTreeMap<&str, usize> = actions.iter().map(|action| (action.as_str(), plan.count(*action))).collect();
     let items: Vec<Value> = plan
         .steps

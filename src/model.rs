@@ -199,6 +199,9 @@ impl fmt::Display for ItemId {
     }
 }
 
+/// See [`Attributes::are_settled_at`].
+pub const UNSETTLED: std::time::Duration = std::time::Duration::from_secs(5);
+
 /// What a listing shows of an item, without ever showing a value: the state of its current version.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -227,6 +230,14 @@ pub struct Attributes {
 }
 
 impl Attributes {
+    /// Whether a copy taken at that moment certainly holds this state.
+    ///
+    /// Key Vault counts in whole seconds, and its clock and ours may differ: a change within [`UNSETTLED`] before a copy
+    /// was taken may or may not be in the copy, so such a copy is not trusted.
+    pub fn are_settled_at(&self, taken: Timestamp) -> bool {
+        self.updated.plus(UNSETTLED) <= taken
+    }
+
     /// A short hash over everything here: two listings with the same fingerprint show the same state. Part of the
     /// names of item blobs (`docs/format.md`), so it must never change.
     pub fn fingerprint(&self) -> String {
@@ -309,7 +320,31 @@ impl fmt::Display for BackupId {
 #[serde(transparent)]
 pub struct Label(String);
 
+/// What the labels of safety copies begin with.
+const SAFETY: &str = "safety-";
+
 impl Label {
+    /// The label of the backup that a restore makes of what it is about to replace; `distinction` names the restore.
+    pub fn of_safety_copy(distinction: u32) -> Self {
+        Self(format!("{SAFETY}{distinction:08x}"))
+    }
+
+    /// Whether it is such a label.
+    pub fn is_of_safety_copy(&self) -> bool {
+        self.0.starts_with(SAFETY)
+    }
+
+    /// Reads a label that a person chose: those of safety copies are not theirs to give.
+    pub fn chosen(text: &str) -> Result<Self> {
+        let label: Self = text.parse()?;
+        if label.is_of_safety_copy() {
+            let message =
+                format!("{text:?} cannot be a label: those that begin with {SAFETY} belong to safety copies.");
+            return Err(Error::new(ErrorKind::InvalidInput, message));
+        }
+        Ok(label)
+    }
+
     /// The label.
     pub fn as_str(&self) -> &str {
         &self.0

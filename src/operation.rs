@@ -8,10 +8,7 @@ use crate::{
     error::{Error, Result},
     model::{BackupId, Timestamp},
     report::{ItemReport, Problem, Progress, Status},
-    repository::{
-        Repository,
-        operation::{Operation, OperationKind},
-    },
+    repository::{Repository, operation::Operation},
 };
 
 /// How often the record follows the progress.
@@ -110,10 +107,6 @@ where
                 Err(error)
             } else {
                 operation.status = Status::Failed;
-                if operation.kind == OperationKind::Backup {
-                    // The id was for a backup that was never committed.
-                    operation.backup_id = None;
-                }
                 operation.finished_at = Some(ended);
                 operation.message = Some(error.message().to_owned());
                 Ok(())

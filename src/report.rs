@@ -59,6 +59,8 @@ pub enum Outcome {
     AlreadyPresent,
     /// Restore: recovered from the target's deleted items.
     Recovered,
+    /// Restore: brought back in the place of another item or version, of which a safety copy was kept.
+    Replaced,
     /// Restore: another item or version of that name is in the target, and was left alone.
     Skipped,
     /// Restore: something forbids it; nothing was changed.
@@ -76,6 +78,7 @@ impl Outcome {
             Self::Restored => "restored",
             Self::AlreadyPresent => "alreadyPresent",
             Self::Recovered => "recovered",
+            Self::Replaced => "replaced",
             Self::Skipped => "skipped",
             Self::Blocked => "blocked",
             Self::Failed => "failed",
@@ -84,7 +87,7 @@ impl Outcome {
 
     /// Whether the item is where it should be.
     pub fn is_good(self) -> bool {
-        matches!(self, Self::Restored | Self::AlreadyPresent | Self::Recovered)
+        matches!(self, Self::Restored | Self::AlreadyPresent | Self::Recovered | Self::Replaced)
     }
 }
 

@@ -3,28 +3,35 @@
 //! Order of writing: the items of a backup, then its manifest, whose presence is the commit. Nothing in the backup
 //! container is ever overwritten. What must change lives in a second container, the state.
 
+pub mod draft;
 pub mod manifest;
 mod names;
 pub mod operation;
+mod selector;
 
-use std::{collections::HashMap, fmt, str::FromStr, sync::Arc};
+use std::{fmt, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use futures::TryStreamExt as _;
 use uuid::Uuid;
 
+pub use self::selector::Selector;
 use self::{
+    draft::{Draft, Stored},
     manifest::{Header, Item, Manifest},
     operation::{OPERATION_VERSION, Operation},
 };
 use crate::{
     error::{Error, ErrorKind, Result},
-    model::{Attributes, BackupId, ItemId, Label, Sealed, Timestamp, VaultName},
+    model::{BackupId, Label, Sealed, Timestamp, VaultName},
     store::{Create, Lease, Store},
 };
 
 /// Long enough for the header of nearly every manifest, so that listing backups does not read their items.
 const HEAD: u64 = 32 * 1024;
+
+/// By how much the clocks of two instances may differ, and so an id from the time its backup began.
+const CLOCKS_DIFFER: Duration = Duration::from_secs(5 * 60);
 
 /// All backups of all vaults, and the operations on them.
 #[derive(Clone, Debug)]
@@ -42,54 +49,6 @@ pub struct BackupRef {
     pub id: BackupId,
     /// Its label.
     pub label: Option<Label>,
-}
-
-/// How a person names a backup.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Selector {
-    /// The newest.
-    Latest,
-    /// By id.
-    Id(BackupId),
-    /// By label; the newest of that label.
-    Label(Label),
-    /// The newest that was complete at or before this moment.
-    At(Timestamp),
-}
-
-impl FromStr for Selector {
-    type Err = Error;
-    fn from_str(text: &str) -> Result<Self> {
-        if text == "latest" {
-            return Ok(Self::Latest);
-        }
-        if let Ok(id) = text.parse() {
-            return Ok(Self::Id(id));
-        }
-        if let Ok(moment) = text.parse() {
-            return Ok(Self::At(moment));
-        }
-        text.parse().map(Self::Label).map_err(|_| {
-            Error::new(
-                ErrorKind::InvalidInput,
-                format!(
-                    "{text:?} does not name a backup. Use latest, an id such as 20261121T020000Z-1f2e3d4c, a label, or \
-                     an RFC 3339 time such as 2026-11-21T02:00:00Z."
-                ),
-            )
-        })
-    }
-}
-
-impl fmt::Display for Selector {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Latest => f.write_str("latest"),
-            Self::Id(id) => id.fmt(f),
-            Self::Label(label) => label.fmt(f),
-            Self::At(moment) => moment.fmt(f),
-        }
-    }
 }
 
 impl Repository {
@@ -122,17 +81,41 @@ impl Repository {
         Ok(backups)
     }
 
+    /// The id of the backup that `operation` makes: the same for every delivery and every attempt, also for two that
+    /// begin at the same moment. It is above the newest backup's, though that may be of this very second, or of an
+    /// instance whose clock is ahead: ids sort by time, and the highest is the latest.
+    pub async fn backup_id(&self, vault: &VaultName, operation: Uuid, now: Timestamp) -> Result<BackupId> {
+        let newest = self.backups(vault).await?.pop();
+        let next = newest.map_or(now, |newest| newest.id.started().plus(Duration::from_secs(1)));
+        // Beyond what clocks differ, the newest id is no guide.
+        let started = if next <= now.plus(CLOCKS_DIFFER) { now.max(next) } else { now };
+        let id = BackupId::new(started, operation.as_fields().0);
+        let name = names::backup_id(operation);
+        match self.state.create(&name, id.to_string().into()).await? {
+            Create::Created => Ok(id),
+            Create::Exists => {
+                let text = self.state.read(&name).await?;
+                std::str::from_utf8(&text).ok().and_then(|text| text.parse().ok()).ok_or_else(|| {
+                    let message = format!("The blob {name} does not hold the id of a backup. Start the backup again.");
+                    Error::new(ErrorKind::Corrupt, message).at(name)
+                })
+            }
+        }
+    }
+
     /// The backup a person means. `NotFound` names the newest ones there are.
     pub async fn find(&self, vault: &VaultName, selector: &Selector) -> Result<BackupRef> {
         let backups = self.backups(vault).await?;
         let newest_first = backups.iter().rev();
         let found = match selector {
-            Selector::Latest => backups.last(),
+            Selector::Latest => newest_first.clone().find(|backup| !backup.is_safety_copy()),
             Selector::Id(id) => backups.iter().find(|backup| backup.id == *id),
             Selector::Label(label) => newest_first.clone().find(|backup| backup.label.as_ref() == Some(label)),
             Selector::At(moment) => {
                 let mut found = None;
-                for backup in newest_first.clone().filter(|backup| backup.id.started() <= *moment) {
+                let latest = moment.plus(CLOCKS_DIFFER);
+                let candidates = newest_first.clone().filter(|backup| !backup.is_safety_copy());
+                for backup in candidates.filter(|backup| backup.id.started() <= latest) {
                     if self.header(backup).await?.finished_at <= *moment {
                         found = Some(backup);
                         break;
@@ -143,13 +126,18 @@ impl Repository {
         };
         found.cloned().ok_or_else(|| {
             let known = if backups.is_empty() {
-                format!("there is no backup of that vault in {}", self.describe())
+                let place = self.describe();
+                format!("there is no backup of that vault in {place}; `keyvault-backup list` shows whose there are")
             } else {
                 let newest: Vec<String> = newest_first.take(3).map(ToString::to_string).collect();
                 format!("the newest are {}; `keyvault-backup list {vault}` shows all", newest.join(", "))
             };
-            Error::new(ErrorKind::NotFound, format!("No backup {selector} of vault {vault} was found: {known}."))
-                .at("backup")
+            let wanted = match selector {
+                Selector::Latest => format!("No backup of vault {vault}"),
+                Selector::Id(_) | Selector::Label(_) => format!("No backup {selector} of vault {vault}"),
+                Selector::At(moment) => format!("No backup of vault {vault} that was complete at {moment}"),
+            };
+            Error::new(ErrorKind::NotFound, format!("{wanted} was found: {known}.")).at("backup")
         })
     }
 
@@ -318,6 +306,12 @@ impl Repository {
 }
 
 impl BackupRef {
+    /// Whether it holds only what a restore was about to replace. Such a backup is restored by id or label; it is never
+    /// the newest backup of its vault.
+    pub fn is_safety_copy(&self) -> bool {
+        self.label.as_ref().is_some_and(Label::is_of_safety_copy)
+    }
+
     fn manifest(&self) -> String {
         names::manifest(&self.vault, &self.id, self.label.as_ref())
     }
@@ -339,91 +333,6 @@ pub enum Lock {
     Taken(Box<dyn Lease>),
     /// Another operation is at work on it, or the same one in another worker.
     HeldBy(Option<Uuid>),
-}
-
-/// A backup in the making.
-#[derive(Debug)]
-pub struct Draft {
-    backups: Arc<dyn Store>,
-    reference: BackupRef,
-    leftovers: HashMap<(ItemId, String), Stored>,
-}
-
-/// Where an item's bytes are.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Stored {
-    /// The blob's name.
-    pub blob: Box<str>,
-    /// Its size in bytes.
-    pub size: u64,
-    /// Its SHA-256 in hexadecimal.
-    pub sha256: Box<str>,
-    /// When the blob was created.
-    pub written: Timestamp,
-}
-
-/// What [`Draft::commit`] found.
-#[derive(Debug, PartialEq, Eq)]
-pub enum Commit {
-    /// The backup exists now.
-    Committed,
-    /// Another attempt of the same operation has committed it; its manifest stands.
-    AlreadyCommitted(Box<Header>),
-}
-
-impl Draft {
-    /// The backup's id.
-    pub fn id(&self) -> &BackupId {
-        &self.reference.id
-    }
-
-    /// What an interrupted attempt has written of an item in this very state.
-    pub fn leftover(&self, item: &ItemId, attributes: &Attributes) -> Option<&Stored> {
-        self.leftovers.get(&(item.clone(), attributes.fingerprint()))
-    }
-
-    /// The header of this backup's manifest if an earlier attempt got as far as committing it.
-    pub async fn committed(&self) -> Result<Option<Header>> {
-        let name = self.reference.manifest();
-        match self.backups.read(&name).await {
-            Ok(text) => Manifest::decode(&name, &text).map(|manifest| Some(manifest.header)),
-            Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
-            Err(error) => Err(error),
-        }
-    }
-
-    /// Writes the bytes of one item in the given state.
-    pub async fn write(
-        &self,
-        item: &ItemId,
-        attributes: &Attributes,
-        backup: &Sealed,
-        now: Timestamp,
-    ) -> Result<Stored> {
-        let sha256 = backup.sha256();
-        let BackupRef { vault, id, .. } = &self.reference;
-        let blob = names::item(vault, id, item, &attributes.fingerprint(), &sha256);
-        // The name holds the hash of the content, so a blob of that name is this blob.
-        self.backups.create(&blob, backup.bytes().clone()).await?;
-        Ok(Stored { blob: blob.into(), size: backup.bytes().len() as u64, sha256: sha256.into(), written: now })
-    }
-
-    /// Makes the backup exist.
-    pub async fn commit(&self, manifest: &Manifest) -> Result<Commit> {
-        let name = self.reference.manifest();
-        let text = Bytes::from(manifest.encode()?);
-        match self.backups.create(&name, text.clone()).await? {
-            Create::Created => Ok(Commit::Committed),
-            // Our own answer may have been lost on the way; then the blob is ours.
-            Create::Exists => {
-                let stored = self.backups.read(&name).await?;
-                if stored == text {
-                    return Ok(Commit::Committed);
-                }
-                Ok(Commit::AlreadyCommitted(Box::new(Manifest::decode(&name, &stored)?.header)))
-            }
-        }
-    }
 }
 
 fn encode(operation: &Operation) -> Result<Bytes> {

@@ -1,4 +1,5 @@
-//! One Key Vault, over the official clients: list, back up, restore, recover, the same for all three kinds.
+//! One Key Vault, over the official clients: list, back up, restore, recover, delete, purge, the same for all three
+//! kinds.
 //!
 //! This is the only door to the Key Vault SDK. It never reads a value: listing and backing up need no right to.
 //!
@@ -8,6 +9,7 @@
 
 #![allow(clippy::disallowed_types, reason = "this module is Key Vault's door")]
 
+pub mod deleted;
 mod home;
 pub mod pacing;
 mod refusal;
@@ -42,14 +44,12 @@ use crate::{
 /// How long one call may take in all, with every further attempt and every wait for the pace.
 pub const DEADLINE: Duration = Duration::from_secs(300);
 
-/// How long one attempt may take. Items with many versions are slow to back up (Microsoft Learn, "Key Vault backup").
+/// How long one attempt may take beside waiting for its turn. Items with many versions are slow to back up (Microsoft
+/// Learn, "Key Vault backup").
 const ATTEMPT: Duration = Duration::from_secs(120);
 
 /// How long a failure that further attempts seldom mend is tried again.
 const BRIEFLY: Duration = Duration::from_secs(10);
-
-/// Between two looks at a recovery that is under way; what the official SDKs wait.
-const POLL: Duration = Duration::from_secs(2);
 
 /// One vault, ready to be called.
 pub struct Vault {
@@ -190,8 +190,11 @@ impl Vault {
             newest.retain(|(_, attributes)| Some(attributes) == listed);
         }
         if newest.len() > 1 && item.kind != Kind::Secrets {
-            let current = self.get_version(item).await?;
-            newest.retain(|(version, _)| Some(version) == current.as_ref());
+            let current = self.look(item).await?.and_then(|bundle| bundle.version);
+            // A version that was made just now is not among those listed; the caller looks again.
+            if newest.iter().any(|(version, _)| Some(version) == current.as_ref()) {
+                newest.retain(|(version, _)| Some(version) == current.as_ref());
+            }
         }
         newest.sort_unstable_by(|a, b| b.0.cmp(&a.0));
         let mut newest = newest.into_iter();
@@ -222,98 +225,52 @@ impl Vault {
         }
     }
 
-    /// Restores one item from its backup, all versions, under its old name.
+    /// Restores one item from its backup, all versions, under its old name, and returns the version that Key Vault says
+    /// is now the current one.
     ///
     /// `Conflict` means that the name is taken, which may also be the work of an earlier attempt whose answer was lost:
     /// compare before calling it a failure.
-    pub async fn restore(&self, item: &ItemId, backup: &Sealed) -> Result<()> {
+    pub async fn restore(&self, item: &ItemId, backup: &Sealed) -> Result<Option<Box<str>>> {
         let doing = self.doing(Action::Restore, Subject::Item(item));
         let bytes = || Some(backup.bytes().to_vec());
-        self.call(doing, || async {
-            match item.kind {
-                Kind::Secrets => {
-                    let body = secret::RestoreSecretParameters { secret_backup: bytes() };
-                    self.secrets.restore_secret(body.try_into()?, None).await.map(drop)
-                }
-                Kind::Keys => {
-                    let body = key::RestoreKeyParameters { key_backup: bytes() };
-                    self.keys.restore_key(body.try_into()?, None).await.map(drop)
-                }
-                Kind::Certificates => {
-                    let body = certificate::RestoreCertificateParameters { certificate_backup: bytes() };
-                    self.certificates.restore_certificate(body.try_into()?, None).await.map(drop)
-                }
-            }
-        })
-        .await
-    }
-
-    /// Whether the name is held by a soft-deleted item.
-    pub async fn is_deleted(&self, item: &ItemId) -> Result<bool> {
-        let name = item.name.as_str();
-        let found = self
-            .call(self.doing(Action::Get, Subject::Item(item)), || async {
-                match item.kind {
-                    Kind::Secrets => self.secrets.get_deleted_secret(name, None).await.map(drop),
-                    Kind::Keys => self.keys.get_deleted_key(name, None).await.map(drop),
-                    Kind::Certificates => self.certificates.get_deleted_certificate(name, None).await.map(drop),
-                }
-            })
-            .await;
-        match found {
-            Ok(()) => Ok(true),
-            Err(error) if error.kind() == ErrorKind::NotFound => Ok(false),
-            Err(error) => Err(error),
-        }
-    }
-
-    /// Recovers a soft-deleted item and waits until it is there. Recovering is asynchronous in Key Vault: the item is
-    /// not found for some seconds after the answer.
-    pub async fn recover(&self, item: &ItemId) -> Result<Current> {
-        let name = item.name.as_str();
-        let doing = self.doing(Action::Recover, Subject::Item(item));
-        let asked = self
-            .call(doing, || async {
-                match item.kind {
-                    Kind::Secrets => self.secrets.recover_deleted_secret(name, None).await.map(drop),
-                    Kind::Keys => self.keys.recover_deleted_key(name, None).await.map(drop),
-                    Kind::Certificates => self.certificates.recover_deleted_certificate(name, None).await.map(drop),
-                }
-            })
-            .await;
-        match asked {
-            // Not deleted any more: an earlier attempt may have recovered it.
-            Err(error) if !matches!(error.kind(), ErrorKind::NotFound | ErrorKind::Conflict) => return Err(error),
-            _ => (),
-        }
-        let start = Instant::now();
-        loop {
-            if let Some(current) = self.current(item, None).await? {
-                return Ok(current);
-            }
-            if start.elapsed() >= DEADLINE {
-                let message = format!("{doing}: it has not appeared within {} seconds. Try again.", DEADLINE.as_secs());
-                return Err(Error::new(ErrorKind::Unavailable, message).at(item.to_string()));
-            }
-            tokio::time::sleep(POLL).await;
-        }
-    }
-
-    /// The current version of a key or a certificate, whose GET shows no secret.
-    async fn get_version(&self, item: &ItemId) -> Result<Option<Box<str>>> {
-        let name = item.name.as_str();
-        let doing = self.doing(Action::Get, Subject::Item(item));
         let body: Bytes = self
             .call(doing, || async {
                 Ok(match item.kind {
-                    Kind::Keys => self.keys.get_key(name, None).await?.into_body().into(),
-                    Kind::Certificates => self.certificates.get_certificate(name, None).await?.into_body().into(),
-                    // A secret's GET would read its value.
-                    Kind::Secrets => Bytes::new(),
+                    Kind::Secrets => {
+                        let body = secret::RestoreSecretParameters { secret_backup: bytes() };
+                        self.secrets.restore_secret(body.try_into()?, None).await?.into_body().into()
+                    }
+                    Kind::Keys => {
+                        let body = key::RestoreKeyParameters { key_backup: bytes() };
+                        self.keys.restore_key(body.try_into()?, None).await?.into_body().into()
+                    }
+                    Kind::Certificates => {
+                        let body = certificate::RestoreCertificateParameters { certificate_backup: bytes() };
+                        self.certificates.restore_certificate(body.try_into()?, None).await?.into_body().into()
+                    }
                 })
             })
             .await?;
-        wire::version(&body).map_err(|cause| self.unreadable(item.kind, &cause))
+        // What cannot be read here is found out by looking at the item.
+        Ok(wire::bundle(&body).ok().and_then(|bundle| bundle.version))
+    }
+
+    /// What a GET says of a key's or a certificate's current version; it shows no secret. Nothing for a secret, whose
+    /// GET would read its value.
+    async fn look(&self, item: &ItemId) -> Result<Option<wire::Bundle>> {
+        let name = item.name.as_str();
+        let doing = self.doing(Action::Get, Subject::Item(item));
+        let body: Bytes = match item.kind {
+            Kind::Secrets => return Ok(None),
+            Kind::Keys => {
+                self.call(doing, || async { Ok(self.keys.get_key(name, None).await?.into_body().into()) }).await?
+            }
+            Kind::Certificates => {
+                let get = || async { Ok(self.certificates.get_certificate(name, None).await?.into_body().into()) };
+                self.call(doing, get).await?
+            }
+        };
+        wire::bundle(&body).map(Some).map_err(|cause| self.unreadable(item.kind, &cause))
     }
 
     fn doing<'a>(&'a self, action: Action, subject: Subject<'a>) -> Doing<'a> {
@@ -410,10 +367,10 @@ impl Vault {
         let start = Instant::now();
         let mut pause = Duration::from_millis(200);
         loop {
-            let refusal = match tokio::time::timeout(ATTEMPT, attempt()).await {
-                Ok(Ok(value)) => return Ok(value),
-                Ok(Err(error)) => refusal::read(doing, error),
-                Err(_) => refusal::timed_out(doing, ATTEMPT),
+            let refusal = match pacing::within(ATTEMPT, attempt()).await {
+                Some(Ok(value)) => return Ok(value),
+                Some(Err(error)) => refusal::read(doing, error),
+                None => refusal::timed_out(doing, ATTEMPT),
             };
             let limit = match refusal.again {
                 Again::Never => return Err(refusal.error),

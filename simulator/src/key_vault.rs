@@ -62,7 +62,7 @@ pub use access::{ALL_DATA_ACTIONS, DATA_ACTIONS, RESOURCE};
 pub use fault::{Effect, Fault};
 pub use journal::Logged;
 pub use model::{Kind, Operation, Verb};
-pub use options::{Delays, Network, PerKind, Throttling, VaultOptions};
+pub use options::{Delays, Network, PerKind, Permissions, Throttling, VaultOptions};
 pub use seed::Seeded;
 pub use snapshot::{ItemState, Snapshot, VersionState};
 

@@ -234,13 +234,14 @@ impl Printer {
         }
         println!("{table}");
         println!(
-            "Backup {} of vault {} into vault {}: {} to restore, {} to recover, {} present, {} skipped, {} blocked. \
+            "Backup {} of vault {} into vault {}: {} to restore, {} to recover, {} to replace, {} present, {} skipped, {} blocked. \
              Nothing was changed.",
             plan.backup_id,
             plan.vault,
             plan.target_vault,
             plan.count(Action::Restore),
             plan.count(Action::Recover),
+            plan.count(Action::Replace),
             plan.count(Action::AlreadyPresent),
             plan.count(Action::Skip),
             plan.count(Action::Blocked)

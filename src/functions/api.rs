@@ -114,6 +114,7 @@ pub(super) fn page(request: &HttpRequest) -> Result<(usize, Option<String>)> {
 /// `POST api/backups`.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct StartBackups {
+    pub(super) operation_id: Option<Uuid>,
     pub(super) vaults: Vec<VaultName>,
     pub(super) label: Option<Label>,
     pub(super) full: bool,
@@ -123,6 +124,7 @@ impl StartBackups {
     pub(super) fn read(request: &HttpRequest, config: &Config) -> Result<Self, Vec<Error>> {
         // Without a body everything in scope is backed up.
         let mut fields = if request.body.is_some() { Fields::of(request)? } else { Fields::default() };
+        let operation_id = fields.operation_id(request);
         if request.params.get("vault").is_some_and(|vault| !vault.is_empty()) {
             let message = "A backup is started by POST to api/backups; name its vaults in the body, as vaults.";
             fields.wrong.push(Error::invalid("vault", message));
@@ -146,15 +148,16 @@ impl StartBackups {
             let message = "There is nothing to back up: BACKUP_VAULTS is empty. Set it to the names of your vaults.";
             fields.wrong.push(Error::invalid("vaults", message));
         }
-        let label = fields.text("label").and_then(|label| fields.take("label", label.parse()));
+        let label = fields.text("label").and_then(|label| fields.take("label", Label::chosen(&label)));
         let full = fields.flag("full");
-        fields.done(Self { vaults, label, full })
+        fields.done(Self { operation_id, vaults, label, full })
     }
 }
 
 /// `POST api/restore`.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct StartRestore {
+    pub(super) operation_id: Option<Uuid>,
     pub(super) request: RestoreRequest,
     pub(super) dry_run: bool,
 }
@@ -162,6 +165,8 @@ pub(super) struct StartRestore {
 impl StartRestore {
     pub(super) fn read(request: &HttpRequest, config: &Config) -> Result<Self, Vec<Error>> {
         let mut fields = Fields::of(request)?;
+        // A dry run has no use for it, but would hide that the restore after it will be refused.
+        let operation_id = fields.operation_id(request);
         let vault = fields.required("vault", "the vault whose backup is to be restored");
         let vault = vault.and_then(|name| fields.vault("vault", &name, config));
         let backup = fields.required("backup", "latest, an id, a label or a time");
@@ -181,14 +186,14 @@ impl StartRestore {
         match (vault, backup, target, on_conflict, on_deleted) {
             (Some(vault), Some(backup), Some(target_vault), Some(on_conflict), Some(on_deleted)) => {
                 let request = RestoreRequest { vault, backup, target_vault, items, on_conflict, on_deleted };
-                fields.done(Self { request, dry_run })
+                fields.done(Self { operation_id, request, dry_run })
             }
             _ => Err(fields.mistakes()),
         }
     }
 }
 
-/// The fields of a JSON body, taken out one by one. Gathers everything that is wrong with them.
+/// The fields of a JSON body, taken out one by one, and the id in the headers. Gathers everything that is wrong with them.
 #[derive(Default)]
 struct Fields {
     body: Map<String, Value>,
@@ -249,6 +254,16 @@ impl Fields {
         }
     }
 
+    /// The id a client may give an operation so that the request can be repeated.
+    fn operation_id(&mut self, request: &HttpRequest) -> Option<Uuid> {
+        let text = request.headers.get("operation-id")?;
+        let id = text.parse().map_err(|_| {
+            let message = format!("The header Operation-Id is {text:?}; it is a GUID, a new one for each new request.");
+            Error::new(ErrorKind::InvalidInput, message)
+        });
+        self.take("Operation-Id", id)
+    }
+
     fn vault(&mut self, field: &str, name: &str, config: &Config) -> Option<VaultName> {
         self.take(field, VaultName::parse(name, config.cloud))
     }
@@ -284,13 +299,4 @@ impl Fields {
         let mistakes = self.mistakes();
         if mistakes.is_empty() { Ok(value) } else { Err(mistakes) }
     }
-}
-
-/// The id a client may give an operation so that the request can be repeated.
-pub(super) fn operation_id(request: &HttpRequest) -> Result<Option<Uuid>> {
-    let Some(text) = request.headers.get("operation-id") else { return Ok(None) };
-    text.parse().map(Some).map_err(|_| {
-        let message = format!("The header Operation-Id is {text:?}; it is a GUID, a new one for each new request.");
-        Error::invalid("Operation-Id", message)
-    })
 }

@@ -49,11 +49,11 @@ fn answer(body: Result<Value>) -> Reply {
 }
 
 async fn start_backups(connections: &Connections, request: &HttpRequest, now: Timestamp) -> Result<Reply, Vec<Error>> {
-    let StartBackups { vaults, label, full } = StartBackups::read(request, connections.config())?;
+    let StartBackups { operation_id, vaults, label, full } = StartBackups::read(request, connections.config())?;
     let one = |error| vec![error];
     let repository = connections.repository(Role::Backup).map_err(one)?;
     let asked = json!({ "backups": { "vaults": vaults, "label": label, "full": full } });
-    let request_id = request_id(&repository, request, &asked).await.map_err(one)?;
+    let request_id = request_id(&repository, operation_id, &asked).await.map_err(one)?;
     let several = vaults.len() > 1;
     let (mut operations, mut messages) = (Vec::new(), Vec::new());
     for vault in vaults {
@@ -70,7 +70,7 @@ async fn start_backups(connections: &Connections, request: &HttpRequest, now: Ti
 }
 
 async fn start_restore(connections: &Connections, request: &HttpRequest, now: Timestamp) -> Result<Reply, Vec<Error>> {
-    let StartRestore { request: wanted, dry_run } = StartRestore::read(request, connections.config())?;
+    let StartRestore { operation_id, request: wanted, dry_run } = StartRestore::read(request, connections.config())?;
     let one = |error| vec![error];
     if dry_run {
         let plan = jobs::plan_restore(connections, &wanted).await.map_err(one)?;
@@ -80,7 +80,8 @@ async fn start_restore(connections: &Connections, request: &HttpRequest, now: Ti
     // A backup that does not exist is told at once, not by an operation that fails later.
     let selector: Selector = wanted.backup.parse().map_err(one)?;
     repository.find(&wanted.vault, &selector).await.map_err(one)?;
-    let operation_id = request_id(&repository, request, &json!({ "restore": wanted })).await.map_err(one)?;
+    let asked = json!({ "restore": wanted });
+    let operation_id = request_id(&repository, operation_id, &asked).await.map_err(one)?;
     let operation = record(&repository, restore_operation(operation_id, &wanted, now)).await.map_err(one)?;
     let messages = if is_waiting(&operation) { vec![encode(&RestoreMessage { operation_id })] } else { Vec::new() };
     Ok(Reply::http(api::accepted(request, &operation)).queue(messages))
@@ -88,8 +89,8 @@ async fn start_restore(connections: &Connections, request: &HttpRequest, now: Ti
 
 /// The id of this request: a new one, or the one its client gave it to be able to repeat it. What was asked for under
 /// that id is kept, so that the id cannot come to mean something else.
-async fn request_id(repository: &Repository, request: &HttpRequest, asked: &Value) -> Result<Uuid> {
-    let Some(id) = api::operation_id(request)? else { return Ok(Uuid::new_v4()) };
+async fn request_id(repository: &Repository, given: Option<Uuid>, asked: &Value) -> Result<Uuid> {
+    let Some(id) = given else { return Ok(Uuid::new_v4()) };
     let asked = asked.to_string();
     if repository.keep_request(id, asked.clone().into()).await? == asked.as_bytes() {
         return Ok(id);

@@ -164,6 +164,11 @@ pub struct Stale {
 }
 
 impl Item {
+    /// Whether `version` was the current one, or could not be told from it.
+    pub fn may_be(&self, version: &str) -> bool {
+        *self.version == *version || self.ties.iter().any(|tie| **tie == *version)
+    }
+
     /// When its blob was written: by which backup, says the blob's name. Older than `taken_at` never, newer when a
     /// stale copy was written anew to keep it under the container's protection.
     pub fn written_at(&self) -> Timestamp {

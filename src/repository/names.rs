@@ -90,6 +90,11 @@ pub(super) fn request(id: Uuid) -> String {
     format!("requests/{id}.json")
 }
 
+/// The id of the backup that an operation makes, in the state container.
+pub(super) fn backup_id(id: Uuid) -> String {
+    format!("backup-ids/{id}")
+}
+
 /// The plan of a restore operation, written once before anything is restored, in the state container.
 pub(super) fn plan(id: Uuid) -> String {
     format!("plans/{id}.json")

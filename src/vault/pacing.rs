@@ -6,7 +6,11 @@
 use std::{
     collections::VecDeque,
     fmt,
-    sync::{Arc, Mutex, PoisonError},
+    future::Future,
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
     time::Duration,
 };
 
@@ -175,7 +179,11 @@ impl fmt::Debug for Pacing {
 impl Policy for Pacing {
     async fn send(&self, context: &Context, request: &mut Request, next: &[Arc<dyn Policy>]) -> PolicyResult {
         let restore = is_restore(request);
-        tokio::time::sleep_until(self.reserve(restore)).await;
+        let turn = self.reserve(restore);
+        let wait = turn.saturating_duration_since(Instant::now());
+        // Nobody counts it when the caller has no time limit.
+        let _ = WAITED.try_with(|waited| waited.fetch_add(wait.as_millis() as u64, Ordering::Relaxed));
+        tokio::time::sleep_until(turn).await;
         let sent = Instant::now();
         let result = next[0].send(context, request, &next[1..]).await;
         let response = result.as_ref().ok();
@@ -185,6 +193,32 @@ impl Policy for Pacing {
         });
         self.learn(restore, sent, response.map(|response| response.status()), retry_after);
         result
+    }
+}
+
+tokio::task_local! {
+    /// Milliseconds for which the work in [`within`] has waited for its turns.
+    static WAITED: Arc<AtomicU64>;
+}
+
+/// Does `work`, which may take so long beside waiting for its turns; `None` when it takes longer. Many requests at a
+/// slow pace wait for minutes before they are sent: that is no sign that the vault does not answer, and to give up then
+/// would only waste the turn.
+pub(super) async fn within<T>(limit: Duration, work: impl Future<Output = T>) -> Option<T> {
+    let waited = Arc::new(AtomicU64::new(0));
+    let start = Instant::now();
+    let work = WAITED.scope(waited.clone(), work);
+    tokio::pin!(work);
+    let mut end = start + limit;
+    loop {
+        if let Ok(result) = tokio::time::timeout_at(end, &mut work).await {
+            return Some(result);
+        }
+        let later = start + limit + Duration::from_millis(waited.load(Ordering::Relaxed));
+        if later <= end {
+            return None;
+        }
+        end = later;
     }
 }
 

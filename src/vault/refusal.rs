@@ -34,6 +34,8 @@ pub(super) enum Action {
     BackUp,
     Restore,
     Recover,
+    Delete,
+    Purge,
 }
 
 /// What the operation was on.
@@ -53,6 +55,8 @@ impl fmt::Display for Doing<'_> {
             Action::BackUp => "back up",
             Action::Restore => "restore",
             Action::Recover => "recover",
+            Action::Delete => "delete",
+            Action::Purge => "purge",
         };
         let place = if self.action == Action::Restore { "into" } else { "of" };
         match self.subject {

@@ -19,6 +19,11 @@ pub(super) fn listed(kind: Kind, page: &[u8]) -> Result<Vec<Listed>, serde_json:
         .collect()
 }
 
+/// The recovery level of the first item on a page that tells one.
+pub(super) fn recovery_level(page: &[u8]) -> Result<Option<Box<str>>, serde_json::Error> {
+    Ok(rows(page)?.into_iter().find_map(|row| row.attributes.recovery_level))
+}
+
 /// The versions on a page of `/KIND/NAME/versions`.
 pub(super) fn versions(kind: Kind, page: &[u8]) -> Result<Vec<(Box<str>, Attributes)>, serde_json::Error> {
     rows(page)?
@@ -31,20 +36,31 @@ pub(super) fn versions(kind: Kind, page: &[u8]) -> Result<Vec<(Box<str>, Attribu
         .collect()
 }
 
-/// The version in a key or certificate bundle.
-pub(super) fn version(bundle: &[u8]) -> Result<Option<Box<str>>, serde_json::Error> {
+/// What the answer of a GET or a restore says of the current version.
+pub(super) struct Bundle {
+    pub(super) version: Option<Box<str>>,
+    pub(super) recovery_level: Option<Box<str>>,
+}
+
+/// Reads a key, certificate or secret bundle. A value that it may hold is passed over unread.
+pub(super) fn bundle(text: &[u8]) -> Result<Bundle, serde_json::Error> {
     #[derive(Deserialize)]
-    struct Bundle {
+    struct Text {
         id: Option<String>,
         key: Option<Key>,
+        #[serde(default)]
+        attributes: RowAttributes,
     }
     #[derive(Deserialize)]
     struct Key {
         kid: String,
     }
-    let bundle: Bundle = serde_json::from_slice(bundle)?;
-    let id = bundle.key.map(|key| key.kid).or(bundle.id);
-    Ok(id.and_then(|id| split(&id).and_then(|(_, version)| version.map(Into::into))))
+    let text: Text = serde_json::from_slice(text)?;
+    let id = text.key.map(|key| key.kid).or(text.id);
+    Ok(Bundle {
+        version: id.and_then(|id| split(&id).and_then(|(_, version)| version.map(Into::into))),
+        recovery_level: text.attributes.recovery_level,
+    })
 }
 
 #[derive(Deserialize)]
@@ -74,6 +90,8 @@ struct RowAttributes {
     updated: Option<i64>,
     nbf: Option<i64>,
     exp: Option<i64>,
+    #[serde(rename = "recoveryLevel")]
+    recovery_level: Option<Box<str>>,
 }
 
 fn rows(page: &[u8]) -> Result<Vec<Row>, serde_json::Error> {
@@ -89,7 +107,7 @@ impl Row {
 
     fn attributes(self, kind: Kind) -> Attributes {
         let moment = |seconds: Option<i64>| seconds.map(Timestamp::from_unix);
-        let RowAttributes { enabled, created, updated, nbf, exp } = self.attributes;
+        let RowAttributes { enabled, created, updated, nbf, exp, .. } = self.attributes;
         Attributes {
             enabled: enabled.unwrap_or(true),
             created: Timestamp::from_unix(created.unwrap_or_default()),

@@ -1,6 +1,6 @@
 //! The command line as people and scripts meet it: the real binary with nothing in its environment but settings.
 
-use std::fs;
+use std::{fs, net::TcpListener};
 
 use keyvault_backup::{
     repository::{Lock, Repository},
@@ -107,7 +107,7 @@ async fn output_for_programs_is_one_json_document_also_when_it_fails() {
         (vec!["show", "-x"], 2, "InvalidInput"),
         (vec!["show", "x"], 2, "InvalidInput"),
         (vec!["restore", "contoso-prod", "--to", "contoso-prod"], 6, "Forbidden"),
-        (vec!["restore", "contoso-prod", "--to", "contoso-dr", "--on-conflict", "replace"], 2, "InvalidInput"),
+        (vec!["restore", "contoso-prod", "--to", "contoso-dr", "--on-conflict", "overwrite"], 2, "InvalidInput"),
         (vec!["nonsense"], 2, "InvalidInput"),
         (vec!["backup", "--label", "Not A Label"], 2, "InvalidInput"),
     ] {
@@ -245,35 +245,58 @@ async fn a_run_that_leaves_something_undone_ends_with_3() {
 #[tokio::test]
 async fn what_is_not_there_ends_with_4() {
     let azure = backed_up().await;
-    for arguments in [
-        vec!["show", "contoso-prod", "second"],
-        vec!["show", "contoso-other"],
-        vec!["list", "contoso-other"],
-        vec!["restore", "contoso-prod", "--to", "contoso-dr", "--backup", "2001-01-01T00:00:00Z"],
+    let other = "No backup of vault contoso-other was found: there is no backup of that vault in file://";
+    for (arguments, says) in [
+        (vec!["show", "contoso-prod", "second"], "No backup second of vault contoso-prod was found: the newest are 20"),
+        (vec!["show", "contoso-other"], other),
+        (vec!["list", "contoso-other"], other),
+        (
+            vec!["restore", "contoso-prod", "--to", "contoso-dr", "--backup", "2001-01-01T00:00:00Z"],
+            "No backup of vault contoso-prod that was complete at 2001-01-01T00:00:00Z was found: the newest are 20",
+        ),
     ] {
         let Ran { code, stdout, stderr } = azure.run(&arguments).await;
         assert_eq!((code, stdout.as_str()), (4, ""), "{arguments:?}");
-        assert!(stderr.starts_with("Error: No backup "), "{stderr}");
+        assert!(stderr.starts_with(&format!("Error: {says}")), "{stderr}");
     }
     assert_eq!(azure.vaults.requests(), []);
 }
 
 #[tokio::test]
-async fn a_vault_that_somebody_else_works_on_ends_with_5_unless_nothing_more_was_asked() {
+async fn what_is_out_of_reach_ends_with_5() {
+    let azure = backed_up().await;
+    let nobody = TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("https://{}/devstoreaccount1/backups", nobody.local_addr().unwrap());
+    drop(nobody);
+    // It goes on trying for a while, which is why both run at once.
+    let list = async |arguments: &[&str]| azure.run_with(&[("BACKUP_STORE_URL", &url)], arguments).await;
+    let (table, json) = futures::join!(list(&["list"]), list(&["list", "--output", "json"]));
+    for refused in [table, json] {
+        assert_eq!(refused.code, 5, "{refused:?}");
+        let said = refused.stderr + &refused.stdout;
+        assert!(said.contains("The storage account cannot be reached: check its name"), "{said}");
+    }
+}
+
+#[tokio::test]
+async fn a_full_backup_takes_its_turn_when_somebody_else_works_on_the_vault() {
     let azure = backed_up().await;
     let store = |folder| std::sync::Arc::new(LocalStore::open(folder).unwrap());
     let repository = Repository::new(store(azure.backups()), store(azure.state()));
     let Lock::Taken(lease) = repository.lock(&"contoso-prod".parse().unwrap(), Uuid::new_v4()).await.unwrap() else {
         panic!("nobody else works here")
     };
-    let busy = azure.run(&["backup", "--full"]).await;
-    assert_eq!(busy.code, 5, "{busy:?}");
-    assert!(busy.stderr.contains("Another backup of vault contoso-prod is running"), "{busy:?}");
-    let not_needed = azure.run(&["backup"]).await;
-    assert_eq!(not_needed.code, 0, "{not_needed:?}");
-    assert!(not_needed.stdout.contains("Not needed"), "{not_needed:?}");
-    lease.release().await;
-    assert_eq!(azure.run(&["backup", "--full"]).await.code, 0);
+    let begun = files(&azure.state().join("operations")).len();
+    let release = async {
+        while files(&azure.state().join("operations")).len() == begun {
+            tokio::time::sleep(std::time::Duration::from_millis(25)).await;
+        }
+        assert_eq!(azure.manifests("contoso-prod").len(), 1);
+        lease.release().await;
+    };
+    let (ran, ()) = futures::join!(azure.run(&["backup", "--full"]), release);
+    assert_eq!(ran.code, 0, "{ran:?}");
+    assert_eq!(azure.manifests("contoso-prod").len(), 2);
 }
 
 #[tokio::test]

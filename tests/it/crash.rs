@@ -112,6 +112,24 @@ async fn a_backup_stopped_at_any_step_damages_nothing_and_the_next_attempt_compl
     }
 }
 
+/// A blob's name tells states apart by whole seconds: what was written in the second of a change may lack the change.
+#[tokio::test(start_paused = true)]
+async fn what_a_killed_run_took_in_the_second_of_a_change_is_read_again() {
+    let world = World::with(&[VAULT, TARGET]);
+    world.vaults.set_secret(VAULT, "apple", "first");
+    let options = options(&world);
+    let mut last = 0;
+    while !world.blobs().await.iter().any(|blob| blob.contains("/items/")) {
+        let stopped = attempt(&world, &options, &Steps::stopped_at(last, Stop::KilledAfter)).await;
+        assert!(stopped.is_none(), "it is killed as soon as it has written the item");
+        last += 1;
+    }
+    world.vaults.set_secret(VAULT, "apple", "second");
+    world.pass(SETTLED);
+    attempt(&world, &options, &Steps::counted()).await.unwrap().unwrap();
+    assert_backup_is_complete(&world).await;
+}
+
 /// A queue message is delivered a few times only: each attempt must bring the work on.
 #[tokio::test(start_paused = true)]
 async fn a_backup_that_is_killed_again_and_again_comes_to_an_end() {

@@ -1,5 +1,6 @@
 //! What a restore plans, what it does, and what it says when the target is not as it should be.
 
+mod replace;
 mod selection;
 mod trouble;
 
@@ -151,12 +152,12 @@ async fn a_deleted_item_is_recovered() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_recovered_item_of_another_version_is_reported_and_no_success() {
+async fn a_deleted_item_of_another_version_is_a_conflict_and_stays_deleted() {
     let (world, _) = backed_up().await;
     let version = world.vaults.set_secret(TARGET, "apple", "another");
     world.vaults.delete_now(TARGET, Kind::Secret, "apple");
     let reports = world.restore(SOURCE, TARGET).await;
-    assert_eq!(outcomes(&reports), with(all(Outcome::Restored), "secrets/apple", Outcome::Failed));
+    assert_eq!(outcomes(&reports), with(all(Outcome::Restored), "secrets/apple", Outcome::Skipped));
     assert!(said(&reports, "secrets/apple").contains(&version), "{reports:?}");
 }
 

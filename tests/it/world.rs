@@ -3,6 +3,7 @@
 
 pub(crate) mod interruption;
 pub(crate) mod meanwhile;
+pub(crate) mod storm;
 
 use std::{sync::Arc, time::Duration};
 

@@ -7,7 +7,7 @@ use uuid::Uuid;
 
 use super::{
     model::{Kind, Operation, Verb},
-    options::Network,
+    options::{Network, Permissions},
     refusal::Refusal,
     route::Route,
     vault::Vault,
@@ -96,6 +96,9 @@ pub(super) fn check_role(vault: &Vault, claims: &Claims, route: &Route) -> Resul
         return Ok(());
     }
     let options = &vault.options;
+    if options.permissions == Permissions::AccessPolicies {
+        return Err(denied_by_policy(vault, claims, route.operation));
+    }
     let mut resource = format!(
         "/subscriptions/{}/resourcegroups/{}/providers/microsoft.keyvault/vaults/{}",
         options.subscription,
@@ -119,6 +122,32 @@ pub(super) fn check_role(vault: &Vault, claims: &Claims, route: &Route) -> Resul
             options.region
         ),
     ))
+}
+
+/// The text is quoted, for `list` of secrets and a use of keys that is not imitated.
+fn denied_by_policy(vault: &Vault, claims: &Claims, operation: Operation) -> Refusal {
+    let permission = match operation.verb {
+        Verb::List | Verb::ListVersions | Verb::ListDeleted => "list",
+        Verb::Get | Verb::GetDeleted | Verb::GetPolicy | Verb::GetPending => "get",
+        Verb::Set => "set",
+        Verb::Create => "create",
+        Verb::Import => "import",
+        Verb::Update | Verb::UpdatePolicy | Verb::UpdatePending => "update",
+        Verb::Backup => "backup",
+        Verb::Restore => "restore",
+        Verb::Delete | Verb::DeletePending => "delete",
+        Verb::Recover => "recover",
+        Verb::Purge => "purge",
+    };
+    let message = format!(
+        "The user, group or application '{}' does not have {} {permission} permission on key vault '{};location={}'. \
+         For help resolving this issue, please see https://go.microsoft.com/fwlink/?linkid=2125287",
+        caller(claims),
+        operation.kind.plural(),
+        vault.options.name,
+        vault.options.region
+    );
+    Refusal::forbidden("AccessDenied", message)
 }
 
 fn caller(claims: &Claims) -> String {

@@ -27,6 +27,18 @@ pub struct VaultOptions {
     pub backup_versions: usize,
     /// How long deletes, recoveries and the like go on after their answer.
     pub delays: Delays,
+    /// How the vault answers a caller without a right. Rights are given the same way in both: by data action.
+    pub permissions: Permissions,
+}
+
+/// The permission model of a vault.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Permissions {
+    /// Azure roles: a refusal names the data action.
+    #[default]
+    Roles,
+    /// The older access policies: a refusal names the permission.
+    AccessPolicies,
 }
 
 impl Default for VaultOptions {
@@ -42,6 +54,7 @@ impl Default for VaultOptions {
             retention_days: 90,
             backup_versions: 500,
             delays: Delays::recorded(),
+            permissions: Permissions::default(),
         }
     }
 }

@@ -101,8 +101,7 @@ fn secrets(name: &str) -> Option<Before> {
         "get-rbac-denied-403-quoted" => Before::NoRole,
         // The texts of 2019.
         "backup-never-existed-404-superseded-2019-text" | "challenge-superseded-2019-text" => Before::NotImitated,
-        // A vault with access policies instead of roles.
-        "list-access-policy-denied-403-quoted" => Before::NotImitated,
+        "list-access-policy-denied-403-quoted" => Before::NoPolicy,
         _ => return None,
     })
 }
@@ -128,7 +127,7 @@ fn keys(name: &str) -> Option<Before> {
         "backup-never-existed-404-superseded-2019-text" | "recover-never-existed-404-superseded-2019-text" => {
             Before::NotImitated
         }
-        // A vault with access policies instead of roles, and cryptography.
+        // Cryptography is refused as unknown, whoever asks.
         "encrypt-access-policy-denied-403-quoted" => Before::NotImitated,
         _ => return None,
     })

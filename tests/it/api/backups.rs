@@ -40,7 +40,7 @@ async fn one_vault_is_backed_up_and_the_operation_tells_how_it_went() {
         assert_eq!(shown.body["items"].as_array().unwrap().len(), 10);
     }
     let latest = app.get("api/backups/contoso-prod/latest").await.body;
-    assert_eq!(latest["id"].as_str(), id.max(second["backup"].as_str().unwrap()).into(), "ids sort by time");
+    assert_eq!(latest["id"], second["backup"]);
     let at = app.get(&format!("api/backups/contoso-prod/{finished}")).await;
     assert_eq!((at.status, &at.body["finishedDateTime"]), (200, &json!(finished)));
     azure.assert_all_known();
@@ -269,6 +269,23 @@ async fn a_damaged_or_newer_backup_is_named_and_hides_no_other() {
     let vaults = app.get("api/backups").await;
     assert_eq!(vaults.status, 200, "{vaults:?}");
     assert_eq!(vaults.body["value"][0]["backups"], 3);
+}
+
+#[tokio::test]
+async fn the_latest_of_backups_in_quick_succession_is_the_last() {
+    let azure = LocalAzure::with(&["contoso-prod"]).await;
+    azure.vaults.set_secret("contoso-prod", "a", "x");
+    let app = azure.app().await;
+    let mut made = Vec::new();
+    for _ in 0..6 {
+        made.push(app.run("api/backups", &json!({})).await["backup"].as_str().unwrap().to_owned());
+        let latest = app.get("api/backups/contoso-prod/latest").await.body;
+        assert_eq!(latest["id"].as_str(), made.last().map(String::as_str), "{made:?}");
+        let finished = latest["finishedDateTime"].as_str().unwrap();
+        let at = app.get(&format!("api/backups/contoso-prod/{finished}")).await.body;
+        assert_eq!(at["id"], latest["id"], "complete at {finished}");
+    }
+    assert!(made.is_sorted(), "{made:?}");
 }
 
 #[tokio::test]

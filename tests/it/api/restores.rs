@@ -51,7 +51,7 @@ async fn a_dry_run_shows_the_plan_and_changes_nothing() {
     let state = files(&azure.state());
     let plan = app.post("api/restore", &request(json!({ "dryRun": true }))).await;
     assert_eq!(plan.status, 200, "{plan:?}");
-    let counts = json!({ "restore": 9, "alreadyPresent": 0, "recover": 0, "skip": 1, "blocked": 0 });
+    let counts = json!({ "restore": 9, "alreadyPresent": 0, "recover": 0, "replace": 0, "skip": 1, "blocked": 0 });
     assert_eq!(plan.body["counts"], counts);
     let rows = plan.body["items"].as_array().unwrap();
     let row = rows.iter().find(|row| row["name"] == "secret-00001").unwrap();
@@ -88,8 +88,8 @@ async fn a_wrong_field_is_refused_with_what_to_do() {
         (json!({ "targetVault": "http://contoso-dr.vault.azure.net" }), "targetVault", "https://"),
         (json!({ "backup": "Friday" }), "backup", "does not name a backup"),
         (json!({ "items": ["passwords/*"] }), "items", "none of keys, secrets and certificates"),
-        (json!({ "onConflict": "replace" }), "onConflict", "not supported yet"),
-        (json!({ "onDeleted": "purge" }), "onDeleted", "not supported yet"),
+        (json!({ "onConflict": "overwrite" }), "onConflict", "skip, fail or replace"),
+        (json!({ "onDeleted": "delete" }), "onDeleted", "recover, fail or purge"),
         (json!({ "force": true }), "force", "is no field of this request"),
         (json!({ "dryRun": "yes" }), "dryRun", "must be true or false"),
         (json!({ "items": "secrets/*" }), "items", "must be a list of strings"),

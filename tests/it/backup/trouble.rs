@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 use azure_core::http::{AsyncRawResponse, HttpClient, Request, Transport};
 use keyvault_backup::{
     error::ErrorKind,
-    model::Kind,
+    model::{Kind, filter::ItemFilter},
     report::Status,
     store::Store as _,
     vault::{DEADLINE, pacing::Pacing},
@@ -167,6 +167,63 @@ async fn a_kind_that_cannot_be_listed_from_some_page_on_is_carried_over_stale() 
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_stale_copy_is_read_anew_as_soon_as_it_can_be_though_nothing_changed() {
+    let world = backed_up(20).await;
+    world.vaults.add_fault(Fault::answer(500, "InternalServerError").on(list_of(SimulatedKind::Key)));
+    let header = world.back_up(VAULT).await.unwrap();
+    assert_eq!(header.counts.stale, header.counts.keys);
+    world.vaults.clear_faults();
+    world.pass(SETTLED);
+    let header = world.back_up(VAULT).await.unwrap();
+    assert_eq!((header.status, header.counts.stale), (Status::Succeeded, 0));
+    assert_eq!((header.counts.read, header.counts.items()), (header.counts.keys, 20));
+    assert!(world.newest(VAULT).await.items.iter().all(|item| item.stale.is_none()));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_kind_that_cannot_be_listed_carries_over_only_what_the_filter_chooses() {
+    let world = backed_up(20).await;
+    world.vaults.add_fault(Fault::answer(500, "InternalServerError").on(list_of(SimulatedKind::Key)));
+    let mut options = world.backup_options();
+    options.filter = ItemFilter::new(["keys/key-00004", "secrets/*"]).unwrap();
+    let header = world.back_up_with(VAULT, &options).await.unwrap();
+    assert_eq!((header.counts.stale, header.counts.keys), (1, 1));
+    assert!(find(&world.newest(VAULT).await, "keys/key-00004").is_some());
+}
+
+/// Every page of secrets shows its last row twice, as when an item is made between two pages.
+#[derive(Debug)]
+struct Repeating(Door);
+
+#[async_trait::async_trait]
+impl HttpClient for Repeating {
+    async fn execute_request(&self, request: &Request) -> azure_core::Result<AsyncRawResponse> {
+        let answer = self.0.execute_request(request).await?;
+        if request.url().path() != "/secrets" || !answer.status().is_success() {
+            return Ok(answer);
+        }
+        let (status, headers, body) = answer.deconstruct();
+        let mut page: serde_json::Value = serde_json::from_slice(&body.collect().await?).unwrap();
+        let rows = page["value"].as_array_mut().unwrap();
+        rows.extend(rows.last().cloned());
+        Ok(AsyncRawResponse::from_bytes(status, headers, page.to_string()))
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_row_that_is_listed_twice_is_one_item() {
+    let world = World::with(&[VAULT]);
+    for number in 0..60 {
+        world.vaults.set_secret(VAULT, &format!("secret-{number:03}"), "value");
+    }
+    let transport = Transport::new(Arc::new(Repeating(world.door.clone())));
+    let vault = world.vault_through(VAULT, &transport, Pacing::new(10_000.0));
+    let header = world.back_up_from(&vault, &world.repository(), &world.backup_options()).await.unwrap();
+    assert_eq!((header.status, header.counts.items(), header.counts.read), (Status::Succeeded, 60, 60));
+    assert_eq!(world.newest(VAULT).await.items.len(), 60);
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_kind_that_may_not_be_listed_does_not_stop_the_others() {
     let world = World::with(&[VAULT]);
     let seeded = world.vaults.seed(VAULT, 50);
@@ -283,6 +340,19 @@ async fn a_damaged_newest_manifest_is_passed_over() {
         // The sound one would otherwise be the base of the next round.
         world.backups.delete(&format!("vaults/{VAULT}/backups/{}.json", newest.id)).await.unwrap();
     }
+}
+
+/// An older release must not go on from what it does not understand.
+#[tokio::test(start_paused = true)]
+async fn a_newest_manifest_of_a_newer_format_stops_the_backup_with_both_versions() {
+    let world = backed_up(10).await;
+    let newer = format!("vaults/{VAULT}/backups/20301121T020000Z-00000009.json");
+    world.backups.replace(&newer, r#"{"formatVersion": 7}"#.into()).await.unwrap();
+    let before = world.blobs().await;
+    let error = world.back_up(VAULT).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::NewerFormat);
+    assert!(error.message().contains("version 7") && error.message().contains("version 1"), "{error}");
+    assert_eq!(world.blobs().await, before);
 }
 
 #[tokio::test(start_paused = true)]

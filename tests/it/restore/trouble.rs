@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use keyvault_backup::{
+    config::{Config, Settings},
     error::ErrorKind,
     report::{ItemReport, Outcome, Status},
     repository::manifest::Item,
@@ -248,4 +249,22 @@ async fn an_item_that_fails_for_ever_fails_alone() {
     assert_eq!(restore::status(&reports), Status::PartiallySucceeded);
     let (source, target) = (world.vaults.snapshot(SOURCE), world.vaults.snapshot(TARGET));
     assert_claims_are_true(&reports, &source, &target);
+}
+
+#[test]
+fn only_the_vaults_that_the_settings_name_may_be_restored_into() {
+    let allows = |targets: Option<&str>, vault: &str| {
+        let settings = Settings {
+            backup_store_url: Some("file:///tmp/backups".into()),
+            restore_target_vaults: targets.map(Into::into),
+            ..Default::default()
+        };
+        Config::read(&settings).unwrap().check_restore_target(&vault.parse().unwrap())
+    };
+    assert!(allows(Some("contoso-dr, https://contoso-test.vault.azure.net/"), "CONTOSO-TEST").is_ok());
+    for targets in [None, Some(""), Some("contoso-test,contoso-dr2")] {
+        let error = allows(targets, TARGET).unwrap_err();
+        assert_eq!((error.kind(), error.target()), (ErrorKind::Forbidden, Some("targetVault")));
+        assert!(error.message().contains("RESTORE_TARGET_VAULTS"), "{error}");
+    }
 }

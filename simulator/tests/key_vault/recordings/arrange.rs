@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use serde_json::{Value, json};
-use simulator::key_vault::{Network, VaultOptions};
+use simulator::key_vault::{Network, Permissions, VaultOptions};
 
 use super::Exchange;
 use crate::bench::{Answer, Bench};
@@ -14,6 +14,7 @@ pub(super) enum Before {
     Nothing,
     NoToken,
     NoRole,
+    NoPolicy,
     Firewall,
     Item,
     Disabled,
@@ -54,6 +55,7 @@ pub(super) async fn ask(exchange: &Exchange, before: Before) -> (Bench, Answer) 
             .and_then(Value::as_str)
             .unwrap_or("eastus")
             .into(),
+        permissions: if before == Before::NoPolicy { Permissions::AccessPolicies } else { Permissions::Roles },
         ..Default::default()
     });
     let scene = Scene::new(&bench, exchange, vault);
@@ -110,7 +112,7 @@ impl<'a> Scene<'a> {
         let vaults = &self.bench.vaults;
         match before {
             Before::Nothing | Before::NoToken | Before::NotImitated => {}
-            Before::NoRole => vaults.unassign(&self.bench.admin, self.vault),
+            Before::NoRole | Before::NoPolicy => vaults.unassign(&self.bench.admin, self.vault),
             Before::Firewall => vaults.set_network(self.vault, Network::Firewall),
             Before::Item => self.make(self.kind, name, like).await,
             Before::Disabled => self.make(self.kind, name, &json!({"attributes": {"enabled": false}})).await,

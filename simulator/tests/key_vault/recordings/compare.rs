@@ -78,9 +78,18 @@ fn shape(field: &str, text: &str, quoted: bool) -> String {
         // People blank out names when they quote: the beginning of each line has to be the same.
         "message" if quoted => {
             let start = |line: &str| line.split_inclusive(": ").next().unwrap_or_default().to_owned();
+            let text = without(&without(text, "'appid=", "'"), "location=", "'");
             text.split("\r\n").map(start).collect::<Vec<_>>().join("\r\n")
         }
         _ => without_versions(text),
+    }
+}
+
+/// The text without what stands between the two marks: who asked, and where the vault is.
+fn without(text: &str, from: &str, to: &str) -> String {
+    match text.split_once(from).and_then(|(before, rest)| Some((before, rest.split_once(to)?.1))) {
+        Some((before, after)) => format!("{before}{from}{to}{after}"),
+        None => text.to_owned(),
     }
 }
 

@@ -1,0 +1,171 @@
+//! A backup in the making: reads items from the vault, writes their blobs, and commits the manifest.
+
+use std::{collections::HashMap, sync::Arc};
+
+use bytes::Bytes;
+
+use super::{
+    BackupRef,
+    manifest::{Header, Item, Manifest},
+    names,
+};
+use crate::{
+    error::{Error, ErrorKind, Result},
+    model::{Attributes, BackupId, ItemId, Label, Sealed, Timestamp},
+    store::{Create, Store},
+    vault::Vault,
+};
+
+/// How often an item that changes while it is read is read anew.
+const ATTEMPTS_AT_A_MOVING_ITEM: u32 = 3;
+
+/// A backup in the making.
+#[derive(Debug)]
+pub struct Draft {
+    pub(super) backups: Arc<dyn Store>,
+    pub(super) reference: BackupRef,
+    pub(super) leftovers: HashMap<(ItemId, String), Stored>,
+}
+
+/// Where an item's bytes are.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Stored {
+    /// The blob's name.
+    pub blob: Box<str>,
+    /// Its size in bytes.
+    pub size: u64,
+    /// Its SHA-256 in hexadecimal.
+    pub sha256: Box<str>,
+    /// When the blob was created.
+    pub written: Timestamp,
+}
+
+/// What [`Draft::commit`] found.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Commit {
+    /// The backup exists now.
+    Committed,
+    /// Another attempt of the same operation has committed it; its manifest stands.
+    AlreadyCommitted(Box<Header>),
+}
+
+impl Draft {
+    /// The backup's id.
+    pub fn id(&self) -> &BackupId {
+        &self.reference.id
+    }
+
+    /// The backup's label.
+    pub fn label(&self) -> Option<&Label> {
+        self.reference.label.as_ref()
+    }
+
+    /// What an interrupted attempt has written of an item in this very state.
+    pub fn leftover(&self, item: &ItemId, attributes: &Attributes) -> Option<&Stored> {
+        self.leftovers.get(&(item.clone(), attributes.fingerprint()))
+    }
+
+    /// The header of this backup's manifest if an earlier attempt got as far as committing it.
+    pub async fn committed(&self) -> Result<Option<Header>> {
+        let name = self.reference.manifest();
+        match self.backups.read(&name).await {
+            Ok(text) => Manifest::decode(&name, &text).map(|manifest| Some(manifest.header)),
+            Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Reads one item. The copy and the state recorded for it belong together: the state is looked at after the copy was
+    /// taken, and both are taken anew when it differs from the state before.
+    ///
+    /// Nothing when the item is not there any more.
+    pub async fn take(
+        &self,
+        vault: &Vault,
+        item: &ItemId,
+        listed: &Attributes,
+        clock: &(dyn Fn() -> Timestamp + Sync),
+    ) -> Result<Option<Item>> {
+        let mut expected = listed.clone();
+        for attempt in 0..ATTEMPTS_AT_A_MOVING_ITEM {
+            let leftover = self.leftover(item, &expected).filter(|stored| expected.are_settled_at(stored.written));
+            let (fresh, taken_at) = match leftover.filter(|_| attempt == 0) {
+                Some(stored) => (None, stored.written),
+                None => {
+                    let taken_at = clock();
+                    match vault.back_up(item).await {
+                        Ok(sealed) => (Some(sealed), taken_at),
+                        Err(error) if error.kind() == ErrorKind::NotFound => {
+                            return match vault.current(item, None).await? {
+                                None => Ok(None),
+                                Some(_) => Err(error),
+                            };
+                        }
+                        Err(error) => return Err(error),
+                    }
+                }
+            };
+            let Some(current) = vault.current(item, Some(&expected)).await? else { return Ok(None) };
+            if current.attributes != expected {
+                expected = current.attributes;
+                continue;
+            }
+            let Stored { blob, size, sha256, .. } = match (fresh, leftover) {
+                (Some(sealed), _) => self.write(item, &expected, &sealed, clock()).await?,
+                (None, Some(stored)) => stored.clone(),
+                (None, None) => continue,
+            };
+            return Ok(Some(Item {
+                id: item.clone(),
+                version: current.version,
+                ties: current.ties,
+                versions: current.versions,
+                attributes: expected,
+                blob,
+                size,
+                sha256,
+                taken_at,
+                stale: None,
+            }));
+        }
+        let message = format!(
+            "{item} of vault {} changed {ATTEMPTS_AT_A_MOVING_ITEM} times while it was being read. Find out what keeps \
+             changing it; the next backup tries again.",
+            vault.name()
+        );
+        Err(Error::new(ErrorKind::Conflict, message).at(item.to_string()))
+    }
+
+    /// Writes the bytes of one item in the given state.
+    pub async fn write(
+        &self,
+        item: &ItemId,
+        attributes: &Attributes,
+        backup: &Sealed,
+        now: Timestamp,
+    ) -> Result<Stored> {
+        let sha256 = backup.sha256();
+        let BackupRef { vault, id, .. } = &self.reference;
+        let blob = names::item(vault, id, item, &attributes.fingerprint(), &sha256);
+        // The name holds the hash of the content, so a blob of that name is this blob.
+        self.backups.create(&blob, backup.bytes().clone()).await?;
+        Ok(Stored { blob: blob.into(), size: backup.bytes().len() as u64, sha256: sha256.into(), written: now })
+    }
+
+    /// Makes the backup exist.
+    pub async fn commit(&self, manifest: &Manifest) -> Result<Commit> {
+        let name = self.reference.manifest();
+        let text = Bytes::from(manifest.encode()?);
+        match self.backups.create(&name, text.clone()).await? {
+            Create::Created => Ok(Commit::Committed),
+            // Our own answer may have been lost on the way; then the blob is ours.
+            Create::Exists => {
+                let stored = self.backups.read(&name).await?;
+                if stored == text {
+                    return Ok(Commit::Committed);
+                }
+                Ok(Commit::AlreadyCommitted(Box::new(Manifest::decode(&name, &stored)?.header)))
+            }
+        }
+    }
+}

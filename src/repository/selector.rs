@@ -1,0 +1,56 @@
+//! How a person names a backup.
+
+use std::{fmt, str::FromStr};
+
+use crate::{
+    error::{Error, ErrorKind, Result},
+    model::{BackupId, Label, Timestamp},
+};
+
+/// One of the ways to name a backup.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Selector {
+    /// The newest.
+    Latest,
+    /// By id.
+    Id(BackupId),
+    /// By label; the newest of that label.
+    Label(Label),
+    /// The newest that was complete at or before this moment.
+    At(Timestamp),
+}
+
+impl FromStr for Selector {
+    type Err = Error;
+    fn from_str(text: &str) -> Result<Self> {
+        if text == "latest" {
+            return Ok(Self::Latest);
+        }
+        if let Ok(id) = text.parse() {
+            return Ok(Self::Id(id));
+        }
+        if let Ok(moment) = text.parse() {
+            return Ok(Self::At(moment));
+        }
+        text.parse().map(Self::Label).map_err(|_| {
+            Error::new(
+                ErrorKind::InvalidInput,
+                format!(
+                    "{text:?} does not name a backup. Use latest, an id such as 20261121T020000Z-1f2e3d4c, a label, or \
+                     an RFC 3339 time such as 2026-11-21T02:00:00Z."
+                ),
+            )
+        })
+    }
+}
+
+impl fmt::Display for Selector {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Latest => f.write_str("latest"),
+            Self::Id(id) => id.fmt(f),
+            Self::Label(label) => label.fmt(f),
+            Self::At(moment) => moment.fmt(f),
+        }
+    }
+}

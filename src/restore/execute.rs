@@ -1,0 +1,224 @@
+//! Does what a plan says, and compares what came of it.
+
+use std::time::Duration;
+
+use futures::{StreamExt as _, stream};
+use tokio::time::Instant;
+
+use super::{Action, Options, Plan, Step, replace::Safety};
+use crate::{
+    error::{Error, ErrorKind, Result},
+    model::{Kind, Sealed},
+    report::{ItemReport, Outcome, Problem, Progress, Status},
+    repository::{
+        Repository,
+        manifest::{Item, Manifest},
+    },
+    vault::{Current, Vault},
+};
+
+/// How long a name that nobody holds may still refuse a restore: a purge frees it only some seconds after its answer
+/// (recorded: 3 s for a secret, 5 s for a key, 11 s for a certificate).
+const PURGE_LAG: Duration = Duration::from_secs(120);
+
+/// How long a restored item may take to be seen.
+const APPEARS_WITHIN: Duration = Duration::from_secs(30);
+
+/// Between two looks.
+const POLL: Duration = Duration::from_secs(2);
+
+/// Does what the plan says and reports every item. `resumed` says that an earlier attempt may have done part of it.
+///
+/// Never returns early: the failure of one item is its report.
+pub async fn execute(
+    plan: &Plan,
+    manifest: &Manifest,
+    repository: &Repository,
+    target: &Vault,
+    options: &Options,
+    resumed: bool,
+    progress: &Progress,
+) -> Vec<ItemReport> {
+    progress.expect(plan.steps.len() as u64);
+    let safety = Safety::take(plan, repository, target, options.concurrency).await;
+    let run = Run { manifest, repository, target, safety: &safety, resumed, progress };
+    let mut reports = Vec::with_capacity(plan.steps.len());
+    // Certificates first: each brings a key and a secret, whose names nothing else may take before.
+    for certificates in [true, false] {
+        let steps: Vec<&Step> =
+            plan.steps.iter().filter(|step| (step.item.kind == Kind::Certificates) == certificates).collect();
+        let running = stream::iter(0..steps.len()).map(|index| run.step(steps[index]));
+        let mut running = running.buffer_unordered(options.concurrency);
+        while let Some(report) = running.next().await {
+            reports.push(report);
+        }
+    }
+    reports.sort_unstable_by(|a, b| a.item.cmp(&b.item));
+    reports
+}
+
+/// The state of a restore as a whole.
+pub fn status(reports: &[ItemReport]) -> Status {
+    let good = reports.iter().filter(|report| report.outcome.is_good()).count();
+    match good {
+        _ if good == reports.len() => Status::Succeeded,
+        0 => Status::Failed,
+        _ => Status::PartiallySucceeded,
+    }
+}
+
+pub(super) struct Run<'a> {
+    manifest: &'a Manifest,
+    pub(super) repository: &'a Repository,
+    pub(super) target: &'a Vault,
+    pub(super) safety: &'a Safety,
+    resumed: bool,
+    progress: &'a Progress,
+}
+
+impl Run<'_> {
+    async fn step(&self, step: &Step) -> ItemReport {
+        let result = match (step.action, self.manifest.item(&step.item)) {
+            (Action::AlreadyPresent, _) => Ok((Outcome::AlreadyPresent, Some(step.version.clone()))),
+            (Action::Restore, Some(item)) => self.restore(item).await,
+            (Action::Recover, Some(item)) => self.recover(item).await,
+            (Action::Replace, Some(item)) => self.replace(item).await,
+            (Action::Skip | Action::Blocked, Some(item)) => {
+                let reason = step.reason.as_deref().unwrap_or("its name is in use.");
+                let outcome = if step.action == Action::Skip { Outcome::Skipped } else { Outcome::Blocked };
+                let message = format!("{} was not restored into vault {}: {reason}", item.id, self.target.name());
+                self.progress.advance(0);
+                let problem = Some(Problem::from(&Error::new(ErrorKind::Conflict, message).at(item.id.to_string())));
+                return ItemReport { item: step.item.clone(), outcome, version: None, problem };
+            }
+            (_, None) => Err(Error::new(
+                ErrorKind::Internal,
+                format!("The plan names {}, which is not in backup {}.", step.item, self.manifest.header.backup_id),
+            )),
+        };
+        let bytes = self.manifest.item(&step.item).map_or(0, |item| item.size);
+        match result {
+            Ok((outcome, version)) => {
+                self.progress.advance(if matches!(outcome, Outcome::Restored | Outcome::Replaced) { bytes } else { 0 });
+                ItemReport { item: step.item.clone(), outcome, version, problem: None }
+            }
+            Err(error) => {
+                self.progress.advance(0);
+                let problem = Some(Problem::from(&error));
+                ItemReport { item: step.item.clone(), outcome: Outcome::Failed, version: None, problem }
+            }
+        }
+    }
+
+    async fn restore(&self, item: &Item) -> Result<(Outcome, Option<Box<str>>)> {
+        let present = if self.resumed { self.target.current(&item.id, Some(&item.attributes)).await? } else { None };
+        let current = match present {
+            Some(current) => current,
+            None => {
+                let backup = self.repository.read_item(item).await?;
+                self.bring_back(item, &backup, Held::LeaveAlone).await?
+            }
+        };
+        self.compare(item, &current)?;
+        Ok((Outcome::Restored, Some(current.version)))
+    }
+
+    /// Restores until the item is there. A name that nobody seems to hold is tried again while a purge may linger.
+    pub(super) async fn bring_back(&self, item: &Item, backup: &Sealed, held: Held) -> Result<Current> {
+        let start = Instant::now();
+        loop {
+            match self.target.restore(&item.id, backup).await {
+                Ok(version) => {
+                    let mut current = self.appearing(item).await?;
+                    // Key Vault's own word for which version is current: the newest one may not be, and then that is
+                    // the difference to report.
+                    if let Some(version) = version.filter(|version| !item.may_be(version)) {
+                        current.version = version;
+                        current.ties.clear();
+                    }
+                    return Ok(current);
+                }
+                Err(error) if error.kind() == ErrorKind::Conflict => {
+                    // Either our own restore, whose answer was lost, or somebody was faster: comparing tells.
+                    if let Some(current) = self.target.current(&item.id, Some(&item.attributes)).await? {
+                        return Ok(current);
+                    }
+                    let deleted = self.target.deleted(&item.id).await?.is_some();
+                    match held {
+                        Held::LeaveAlone if deleted => return Err(error),
+                        Held::Purge if deleted => self.target.purge(&item.id).await?,
+                        _ => (),
+                    }
+                    if start.elapsed() >= PURGE_LAG {
+                        return Err(error);
+                    }
+                    tokio::time::sleep(POLL).await;
+                }
+                Err(error) => return Err(error),
+            }
+        }
+    }
+
+    async fn appearing(&self, item: &Item) -> Result<Current> {
+        let start = Instant::now();
+        loop {
+            if let Some(current) = self.target.current(&item.id, Some(&item.attributes)).await? {
+                return Ok(current);
+            }
+            if start.elapsed() >= APPEARS_WITHIN {
+                let message = format!(
+                    "Vault {} accepted the restore of {} but does not show it after {} seconds. Look at the vault, then \
+                     restore again.",
+                    self.target.name(),
+                    item.id,
+                    APPEARS_WITHIN.as_secs()
+                );
+                return Err(Error::new(ErrorKind::Unavailable, message).at(item.id.to_string()));
+            }
+            tokio::time::sleep(POLL).await;
+        }
+    }
+
+    async fn recover(&self, item: &Item) -> Result<(Outcome, Option<Box<str>>)> {
+        let current = self.target.recover(&item.id).await?;
+        self.compare(item, &current)?;
+        Ok((Outcome::Recovered, Some(current.version)))
+    }
+
+    /// A difference between what came back and what was backed up is a failure, not a success.
+    pub(super) fn compare(&self, item: &Item, current: &Current) -> Result<()> {
+        let (wanted, got) = (&item.attributes, &current.attributes);
+        let mut differences = Vec::new();
+        let same_version = current.may_be(&item.version) || item.ties.iter().any(|tie| current.may_be(tie));
+        if !same_version {
+            differences.push(format!("the current version is {} instead of {}", current.version, item.version));
+        }
+        let fields = [
+            ("enabled", wanted.enabled == got.enabled),
+            ("the not-before date", wanted.not_before == got.not_before),
+            ("the expiry date", wanted.expires == got.expires),
+            ("the content type", wanted.content_type == got.content_type),
+            ("the tags", wanted.tags == got.tags),
+        ];
+        differences.extend(fields.iter().filter(|(_, same)| !same).map(|(field, _)| format!("{field} differs")));
+        if differences.is_empty() {
+            return Ok(());
+        }
+        let message = format!(
+            "{} is in vault {} but not as it was backed up: {}. Look at it in the vault before you use it.",
+            item.id,
+            self.target.name(),
+            differences.join("; ")
+        );
+        Err(Error::new(ErrorKind::Conflict, message).at(item.id.to_string()))
+    }
+}
+
+/// What to do with a deleted item that holds the name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Held {
+    /// It is somebody's; the restore fails.
+    LeaveAlone,
+    /// A safety copy of it exists.
+    Purge,
+}

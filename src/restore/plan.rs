@@ -1,0 +1,247 @@
+//! Looks at the target and says what a restore would do.
+
+use std::collections::HashMap;
+
+use futures::{StreamExt as _, TryStreamExt as _, stream};
+use serde::{Deserialize, Serialize};
+use tokio::sync::OnceCell;
+
+use super::{OnConflict, OnDeleted, Options};
+use crate::{
+    error::{Error, ErrorKind, Result},
+    model::{BackupId, ItemId, Kind, VaultName},
+    repository::manifest::{Item, Manifest},
+    vault::Vault,
+};
+
+/// What will be done, item by item.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Plan {
+    /// The backup.
+    pub backup_id: BackupId,
+    /// The vault it is of.
+    pub vault: VaultName,
+    /// The vault to restore into.
+    pub target_vault: VaultName,
+    /// The backup of the target that will hold what is replaced, when anything may be.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub safety_backup: Option<BackupId>,
+    /// The items in the order in which they are dealt with.
+    pub steps: Vec<Step>,
+}
+
+/// What will be done with one item.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Step {
+    /// The item.
+    #[serde(flatten)]
+    pub item: ItemId,
+    /// What will be done.
+    pub action: Action,
+    /// The version that will be current when it went well.
+    pub version: Box<str>,
+    /// Why, where that is not plain.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+}
+
+/// The actions of a plan.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum Action {
+    /// Restore it from the backup.
+    Restore,
+    /// Nothing: the target has the same current version.
+    AlreadyPresent,
+    /// Recover it from the target's deleted items.
+    Recover,
+    /// Take a safety copy of what holds the name, delete and purge that, and restore.
+    Replace,
+    /// Nothing: the name is in use, and conflicts are skipped.
+    Skip,
+    /// Nothing: the reason forbids it.
+    Blocked,
+}
+
+impl Action {
+    /// The word used in JSON and in tables.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Restore => "restore",
+            Self::AlreadyPresent => "alreadyPresent",
+            Self::Recover => "recover",
+            Self::Replace => "replace",
+            Self::Skip => "skip",
+            Self::Blocked => "blocked",
+        }
+    }
+}
+
+impl Plan {
+    /// Why nothing may be restored at all, if so: the conflicts of a plan whose conflicts are to fail it.
+    pub fn refusal(&self, options: &Options) -> Option<Error> {
+        if options.on_conflict != OnConflict::Fail && options.on_deleted != OnDeleted::Fail {
+            return None;
+        }
+        let blocked: Vec<&Step> = self.steps.iter().filter(|step| step.action == Action::Blocked).collect();
+        let first = blocked.first()?;
+        let message = format!(
+            "Nothing was restored into vault {}, because {} cannot be restored and conflicts are to fail the restore; \
+             the first is {}: {} Choose items, or skip conflicts.",
+            self.target_vault,
+            if blocked.len() == 1 { "one item".to_owned() } else { format!("{} items", blocked.len()) },
+            first.item,
+            first.reason.as_deref().unwrap_or("its name is in use.")
+        );
+        Some(Error::new(ErrorKind::Conflict, message).at(first.item.to_string()))
+    }
+
+    /// How many items have each action.
+    pub fn count(&self, action: Action) -> usize {
+        self.steps.iter().filter(|step| step.action == action).count()
+    }
+}
+
+/// Looks at the target and says what a restore would do. Changes nothing.
+pub async fn plan(manifest: &Manifest, target: &Vault, options: &Options) -> Result<Plan> {
+    let chosen: Vec<&Item> = manifest.items.iter().filter(|item| options.filter.matches(&item.id)).collect();
+    if chosen.is_empty() && !manifest.items.is_empty() {
+        let message = format!(
+            "No item of backup {} matches {}. `keyvault-backup show` lists its {} items.",
+            manifest.header.backup_id,
+            options.filter.patterns().join(", "),
+            manifest.items.len()
+        );
+        return Err(Error::invalid("items", message));
+    }
+    let taken = Taken::look(target).await?;
+    let steps = stream::iter(0..chosen.len())
+        .map(|index| step(chosen[index], target, &taken, options))
+        .buffered(options.concurrency)
+        .try_collect()
+        .await?;
+    Ok(Plan {
+        backup_id: manifest.header.backup_id.clone(),
+        vault: manifest.header.vault.clone(),
+        target_vault: target.name().clone(),
+        safety_backup: None,
+        steps,
+    })
+}
+
+/// The names in use in the target.
+struct Taken {
+    /// Whether the item is managed.
+    active: HashMap<ItemId, bool>,
+    deleted: HashMap<ItemId, bool>,
+    /// Why items of a kind cannot be deleted and purged, by kind, asked once.
+    irremovable: HashMap<Kind, OnceCell<Option<String>>>,
+}
+
+impl Taken {
+    async fn look(target: &Vault) -> Result<Self> {
+        let (mut active, mut deleted) = (HashMap::new(), HashMap::new());
+        for kind in Kind::ALL {
+            let listed: Vec<_> = target.list(kind).try_collect().await?;
+            active.extend(listed.into_iter().map(|listed| (listed.item, listed.managed)));
+            let listed: Vec<_> = target.list_deleted(kind).try_collect().await?;
+            deleted.extend(listed.into_iter().map(|listed| (listed.item, listed.managed)));
+        }
+        Ok(Self { active, deleted, irremovable: Kind::ALL.map(|kind| (kind, OnceCell::new())).into() })
+    }
+
+    /// Why the item cannot be deleted and purged. Purge protection is the vault's, rights are the kind's, so one item
+    /// tells for all.
+    async fn why_not_removable(&self, item: &ItemId, target: &Vault) -> Result<Option<String>> {
+        match self.irremovable.get(&item.kind) {
+            Some(known) => known.get_or_try_init(|| target.why_not_removable(item)).await.cloned(),
+            None => target.why_not_removable(item).await,
+        }
+    }
+
+    /// The item of another kind that keeps this one from its name: a certificate owns a key and a secret of its name.
+    fn in_the_way(&self, item: &ItemId) -> Option<String> {
+        let named = |kind| ItemId { kind, name: item.name.clone() };
+        if item.kind != Kind::Certificates {
+            let certificate = named(Kind::Certificates);
+            let managed = |names: &HashMap<ItemId, bool>| names.get(item) == Some(&true);
+            if self.active.contains_key(&certificate) || managed(&self.active) {
+                return Some(format!("its name belongs to {certificate}, which is in the target vault."));
+            }
+            if self.deleted.contains_key(&certificate) || managed(&self.deleted) {
+                return Some(format!(
+                    "its name belongs to {certificate}, which is deleted but not purged in the target."
+                ));
+            }
+            return None;
+        }
+        let own = self.active.contains_key(item) || self.deleted.contains_key(item);
+        [Kind::Keys, Kind::Secrets].into_iter().map(named).filter(|_| !own).find_map(|other| {
+            if self.active.contains_key(&other) {
+                return Some(format!("{other} is in the target vault, and a certificate needs that name for itself."));
+            }
+            self.deleted.contains_key(&other).then(|| {
+                format!("{other} is deleted but not purged in the target vault, and a certificate needs that name.")
+            })
+        })
+    }
+}
+
+async fn step(item: &Item, target: &Vault, taken: &Taken, options: &Options) -> Result<Step> {
+    let plain = |action, reason: &str| (action, Some(reason.to_owned()));
+    let (action, reason) = if let Some(reason) = taken.in_the_way(&item.id) {
+        (Action::Blocked, Some(reason))
+    } else if taken.active.contains_key(&item.id) {
+        match target.current(&item.id, None).await? {
+            Some(current) if current.may_be(&item.version) => (Action::AlreadyPresent, None),
+            Some(current) => {
+                conflict(item, target, taken, options, &format!("the target has version {}", current.version)).await?
+            }
+            // Deleted since it was listed; the name is not free before it is purged.
+            None => plain(Action::Blocked, "it is being deleted in the target vault just now."),
+        }
+    } else if taken.deleted.contains_key(&item.id) {
+        let version = target.deleted(&item.id).await?.and_then(|deleted| deleted.version);
+        match (options.on_deleted, version) {
+            (OnDeleted::Fail, _) => plain(Action::Blocked, "its name is held by a deleted item in the target."),
+            (OnDeleted::Purge, _) => {
+                replace(item, target, taken, "a deleted item of that name is recovered for a safety copy").await?
+            }
+            (OnDeleted::Recover, Some(version)) if version != item.version => {
+                conflict(item, target, taken, options, &format!("the target's deleted items have version {version}"))
+                    .await?
+            }
+            (OnDeleted::Recover, _) => plain(Action::Recover, "it is among the target's deleted items."),
+        }
+    } else {
+        (Action::Restore, None)
+    };
+    Ok(Step { item: item.id.clone(), action, version: item.version.clone(), reason })
+}
+
+/// The name is held by something else, as `holder` says.
+async fn conflict(
+    item: &Item,
+    target: &Vault,
+    taken: &Taken,
+    options: &Options,
+    holder: &str,
+) -> Result<(Action, Option<String>)> {
+    match options.on_conflict {
+        OnConflict::Skip => Ok((Action::Skip, Some(format!("{holder} of it.")))),
+        OnConflict::Fail => Ok((Action::Blocked, Some(format!("{holder} of it.")))),
+        OnConflict::Replace => {
+            replace(item, target, taken, &format!("{holder} of it, which is kept as a safety copy")).await
+        }
+    }
+}
+
+/// Replacing is found out to be possible before anything is deleted.
+async fn replace(item: &Item, target: &Vault, taken: &Taken, what: &str) -> Result<(Action, Option<String>)> {
+    Ok(match taken.why_not_removable(&item.id, target).await? {
+        Some(reason) => (Action::Blocked, Some(reason)),
+        None => (Action::Replace, Some(format!("{what} before it is purged."))),
+    })
+}

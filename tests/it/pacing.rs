@@ -1,0 +1,101 @@
+//! How a vault's quota is respected by whole runs: what it refuses is waited for, and it is seldom made to refuse.
+
+use std::{sync::Arc, time::Duration};
+
+use keyvault_backup::{
+    backup,
+    report::{Outcome, Progress, Status},
+    restore,
+    vault::{
+        Vault,
+        pacing::{DEFAULT_REQUESTS_PER_SECOND, Pacing},
+    },
+};
+use simulator::key_vault::Throttling;
+use tokio::time::Instant;
+
+use crate::world::World;
+
+const SOURCE: &str = "contoso-prod";
+const TARGET: &str = "contoso-dr";
+
+/// A vault in which a request takes as long as in Azure.
+fn world(items: usize) -> World {
+    let world = World::with(&[SOURCE, TARGET]);
+    world.vaults.seed(SOURCE, items);
+    world.vaults.set_latency(Duration::from_millis(20));
+    world
+}
+
+fn vault(world: &World, name: &str, pacing: &Arc<Pacing>) -> Vault {
+    world.vault_through(name, &world.door.transport(), pacing.clone())
+}
+
+fn options(world: &World) -> backup::Options {
+    backup::Options { concurrency: 16, ..world.backup_options() }
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_default_pace_is_never_refused_by_the_quota_and_leaves_most_of_it_to_others() {
+    let world = world(600);
+    world.vaults.set_throttling(SOURCE, Some(Throttling::default()));
+    let pacing = Pacing::new(DEFAULT_REQUESTS_PER_SECOND);
+    let start = Instant::now();
+    let vault = vault(&world, SOURCE, &pacing);
+    let header = world.back_up_from(&vault, &world.repository(), &options(&world)).await.unwrap();
+    assert_eq!((header.status, pacing.traffic().throttled), (Status::Succeeded, 0));
+    let rate = pacing.traffic().requests as f64 / start.elapsed().as_secs_f64();
+    assert!((90.0..=105.0).contains(&rate), "{rate} requests per second");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_vault_with_little_quota_left_is_backed_up_whole_with_few_refusals() {
+    for retry_after in [None, Some(2)] {
+        let world = world(300);
+        // 80 requests in ten seconds, and keys in hardware count twice.
+        world.vaults.set_throttling(SOURCE, Some(Throttling { scale: 0.02, retry_after }));
+        let pacing = Pacing::new(DEFAULT_REQUESTS_PER_SECOND);
+        let start = Instant::now();
+        let vault = vault(&world, SOURCE, &pacing);
+        let header = world.back_up_from(&vault, &world.repository(), &options(&world)).await.unwrap();
+        assert_eq!((header.status, header.counts.read), (Status::Succeeded, 300), "{:?}", header.failures);
+        let (traffic, took) = (pacing.traffic(), start.elapsed());
+        assert!(traffic.throttled > 0 && traffic.throttled * 4 <= traffic.requests, "{traffic:?} in {took:?}");
+        // 650 requests of which a sixth count twice take 95 seconds at the very least.
+        assert!(took <= Duration::from_secs(600), "{traffic:?} in {took:?}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_target_with_little_quota_left_is_restored_into_whole_with_few_refusals() {
+    for retry_after in [None, Some(2)] {
+        let world = world(150);
+        world.back_up(SOURCE).await.unwrap();
+        let manifest = world.newest(SOURCE).await;
+        // 15 restores in ten seconds.
+        world.vaults.set_throttling(TARGET, Some(Throttling { scale: 0.05, retry_after }));
+        let pacing = Pacing::new(DEFAULT_REQUESTS_PER_SECOND);
+        let target = vault(&world, TARGET, &pacing);
+        let options = restore::Options { concurrency: 16, ..world.restore_options() };
+        let start = Instant::now();
+        let plan = restore::plan(&manifest, &target, &options).await.unwrap();
+        let (repository, progress) = (world.repository(), Progress::default());
+        let reports = restore::execute(&plan, &manifest, &repository, &target, &options, false, &progress).await;
+        let bad: Vec<_> = reports.iter().filter(|report| report.outcome != Outcome::Restored).collect();
+        assert!(bad.is_empty(), "{bad:#?}");
+        let (traffic, took) = (pacing.traffic(), start.elapsed());
+        assert!(traffic.throttled > 0 && traffic.throttled * 3 <= traffic.requests, "{traffic:?} in {took:?}");
+        assert!(took <= Duration::from_secs(600), "{traffic:?} in {took:?}");
+    }
+}
+
+/// Waiting for one's turn is not waiting for an answer.
+#[tokio::test(start_paused = true)]
+async fn a_pace_slower_than_any_time_out_backs_up_everything() {
+    let world = world(20);
+    let pacing = Pacing::new(0.1);
+    let vault = vault(&world, SOURCE, &pacing);
+    let header = world.back_up_from(&vault, &world.repository(), &options(&world)).await.unwrap();
+    assert_eq!((header.status, header.counts.read), (Status::Succeeded, 20), "{:?}", header.failures);
+    assert_eq!(world.door.requests(), pacing.traffic().requests);
+}
