@@ -32,7 +32,7 @@ use futures::{Stream, TryStreamExt as _, stream};
 use tokio::time::Instant;
 
 use self::{
-    home::Home,
+    home::{Home, Trail},
     pacing::Pacing,
     refusal::{Action, Again, Doing, Subject},
 };
@@ -104,10 +104,10 @@ impl Vault {
     ) -> Result<Self> {
         let uri = name.uri(cloud);
         let client_options = ClientOptions {
-            transport: Some(transport.clone()),
+            transport: Some(Home::of(&name, cloud, transport)),
             // The SDK neither bounds Retry-After nor reads its own errors correctly, so this module tries again itself.
             retry: RetryOptions::none(),
-            per_try_policies: vec![pacing.clone(), Arc::new(Home::new(&name, cloud))],
+            per_try_policies: vec![pacing.clone()],
             ..Default::default()
         };
         let failed = |cause: azure_core::Error| {
@@ -294,7 +294,7 @@ impl Vault {
         subject: Subject<'a>,
         action: Action,
     ) -> impl Stream<Item = Result<Bytes>> + Send + 'a {
-        stream::try_unfold(Next::First, move |next| async move {
+        stream::try_unfold((Next::First, Trail::of(&self.uri)), move |(next, mut trail)| async move {
             let from = match next {
                 Next::First => None,
                 Next::At(link) => Some(link),
@@ -303,10 +303,9 @@ impl Vault {
             let doing = self.doing(action, subject);
             let (page, link) = self.call(doing, || self.page(list, kind, from.clone())).await?;
             if let Some(PagerContinuation::Link(link)) = &link {
-                home::check(link, &self.uri)
-                    .map_err(|why| Error::new(ErrorKind::Refused, format!("{doing}: {why}")))?;
+                trail.follow(link).map_err(|why| Error::new(ErrorKind::Refused, format!("{doing}: {why}")))?;
             }
-            Ok(Some((page, link.map_or(Next::Done, Next::At))))
+            Ok(Some((page, (link.map_or(Next::Done, Next::At), trail))))
         })
     }
 

@@ -188,6 +188,9 @@ impl KeyVaults {
             Some(Effect::Answer { status, code, retry_after }) => {
                 return Err(Effect::refusal(status, &code, retry_after));
             }
+            Some(Effect::Words { status, code, inner, message }) => {
+                return Err(Effect::worded(status, code, inner, message));
+            }
             Some(Effect::Before(Mishap::Delay(delay))) => tokio::time::sleep(delay).await,
             Some(Effect::Before(mishap)) => {
                 trace.mishap = Some(mishap);

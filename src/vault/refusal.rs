@@ -11,6 +11,7 @@ use azure_core::{
 };
 use serde::Deserialize;
 
+use super::home::NotHome;
 use crate::{
     error::{Error, ErrorKind},
     model::{ItemId, Kind, VaultName},
@@ -88,13 +89,30 @@ pub(super) enum Again {
 
 /// An attempt that took too long.
 pub(super) fn timed_out(doing: Doing<'_>, after: std::time::Duration) -> Refusal {
-    let message = format!("{doing}: no answer came within {} seconds.", after.as_secs());
+    let message = format!("{doing}: no answer came within {} seconds. Try again later.", after.as_secs());
     Refusal { error: Error::new(ErrorKind::Unavailable, message), again: Again::Yes }
 }
 
 /// Reads an SDK error.
 pub(super) fn read(doing: Doing<'_>, error: azure_core::Error) -> Refusal {
-    let (kind, again, why) = match error.kind() {
+    let (kind, again, why) = weigh(doing, &error);
+    let mut refusal = Error::new(kind, format!("{doing}: {why}"));
+    if let Subject::Item(item) = doing.subject {
+        refusal = refusal.at(item.to_string());
+    }
+    // The text of a response error is the response's body, which the sentence quotes already; that of a conversion
+    // quotes what could not be read, which can be a backup.
+    if !matches!(error.kind(), SdkErrorKind::HttpResponse { .. } | SdkErrorKind::DataConversion) {
+        refusal = refusal.because(error);
+    }
+    Refusal { error: refusal, again }
+}
+
+fn weigh(doing: Doing<'_>, error: &azure_core::Error) -> (ErrorKind, Again, String) {
+    if let Some(not_home) = error.downcast_ref::<NotHome>() {
+        return (ErrorKind::Refused, Again::Never, not_home.to_string());
+    }
+    match error.kind() {
         SdkErrorKind::HttpResponse { status, raw_response, .. } => {
             let answer = raw_response.as_ref().map(|response| {
                 let request = response.headers().get_optional_string(&HeaderName::from_static("x-ms-request-id"));
@@ -114,33 +132,32 @@ pub(super) fn read(doing: Doing<'_>, error: azure_core::Error) -> Refusal {
              id is right; elsewhere, that you are signed in (az login)."
                 .to_owned(),
         ),
-        SdkErrorKind::Io | SdkErrorKind::Connection if names_no_host(&error) => (
+        SdkErrorKind::Io | SdkErrorKind::Connection if mentions(error, &["dns error", "tunnel error"]) => (
             ErrorKind::NotFound,
             Again::Briefly,
             "no such host. Check the vault's name, and for a private endpoint its DNS zone.".to_owned(),
         ),
-        SdkErrorKind::Io | SdkErrorKind::Connection => {
-            (ErrorKind::Unavailable, Again::Yes, "the vault could not be reached or broke off its answer.".to_owned())
-        }
-        SdkErrorKind::DataConversion => (
+        SdkErrorKind::Io | SdkErrorKind::Connection if mentions(error, &["invalid peer certificate"]) => (
+            ErrorKind::Refused,
+            Again::Never,
+            "what answers there has no certificate that this machine trusts; nothing was sent. Check what stands between \
+             this program and the vault, and the certificates that SSL_CERT_FILE names."
+                .to_owned(),
+        ),
+        SdkErrorKind::Io | SdkErrorKind::Connection => (
             ErrorKind::Unavailable,
             Again::Yes,
+            "the vault could not be reached or broke off its answer. Check the network, then try again.".to_owned(),
+        ),
+        SdkErrorKind::DataConversion => (
+            ErrorKind::Unavailable,
+            Again::Briefly,
             "the answer is not one of Key Vault's, or it was cut off. Check what stands between this program and \
              the vault."
                 .to_owned(),
         ),
         _ => (ErrorKind::Internal, Again::Never, "the Azure SDK reported a failure of its own.".to_owned()),
-    };
-    let mut refusal = Error::new(kind, format!("{doing}: {why}"));
-    if let Subject::Item(item) = doing.subject {
-        refusal = refusal.at(item.to_string());
     }
-    // The text of a response error is the response's body, which the sentence quotes already; that of a conversion
-    // quotes what could not be read, which can be a backup.
-    if !matches!(error.kind(), SdkErrorKind::HttpResponse { .. } | SdkErrorKind::DataConversion) {
-        refusal = refusal.because(error);
-    }
-    Refusal { error: refusal, again }
 }
 
 /// The rows of azure-facts: status, code, inner code and message of the service's answer.
@@ -180,11 +197,15 @@ fn judge(doing: Doing<'_>, status: StatusCode, answer: &Answer) -> (ErrorKind, A
             (ErrorKind::Forbidden, Again::Never, why)
         }
         (StatusCode::Forbidden, "ForbiddenByPolicy" | "AccessDenied") => {
-            (ErrorKind::Forbidden, Again::Never, format!("the vault's access policy does not allow it: {says}"))
+            let why = format!(
+                "the vault's access policy does not allow it: {says} Give the identity that permission in the policy."
+            );
+            (ErrorKind::Forbidden, Again::Never, why)
         }
         (StatusCode::Forbidden, "ForbiddenByFirewall") => {
             let why = format!(
-                "the vault's firewall does not let this address in: {says} Allow it, or use a private endpoint."
+                "the vault's firewall does not let this address in: {says}{} Allow it, or use a private endpoint.",
+                answer.client_address()
             );
             (ErrorKind::Forbidden, Again::Never, why)
         }
@@ -195,13 +216,18 @@ fn judge(doing: Doing<'_>, status: StatusCode, answer: &Answer) -> (ErrorKind, A
         (StatusCode::Forbidden, _) if answer.message.contains("associated with a certificate") => {
             (ErrorKind::Refused, Again::Never, "it belongs to a certificate; back up the certificate.".into())
         }
-        (StatusCode::Forbidden, _) => (ErrorKind::Forbidden, Again::Never, format!("Key Vault forbids it: {says}")),
+        (StatusCode::Forbidden, _) => {
+            let why = format!("Key Vault forbids it: {says} Look at the item and at the vault's access configuration.");
+            (ErrorKind::Forbidden, Again::Never, why)
+        }
         (StatusCode::NotFound, _) => (ErrorKind::NotFound, Again::Never, format!("it is not there: {says}")),
         (StatusCode::Conflict, "ObjectIsBeingDeleted" | "ObjectIsBeingRecovered") => {
-            (ErrorKind::Conflict, Again::Yes, format!("it is being deleted or recovered just now: {says}"))
+            let why = format!("it is being deleted or recovered just now: {says} Try again when that has ended.");
+            (ErrorKind::Conflict, Again::Yes, why)
         }
         (StatusCode::Conflict, _) => {
-            let why = "the name is in use in the vault, perhaps by a deleted item or one that is still being purged.";
+            let why = "the name is in use in the vault, perhaps by a deleted item or one that is still being purged. Look \
+                       for it there, also among the deleted items.";
             (ErrorKind::Conflict, Again::Never, why.into())
         }
         (StatusCode::TooManyRequests, _) => {
@@ -214,9 +240,24 @@ fn judge(doing: Doing<'_>, status: StatusCode, answer: &Answer) -> (ErrorKind, A
             (ErrorKind::Unavailable, Again::Never, why)
         }
         (status, _) if status == StatusCode::RequestTimeout || status.is_server_error() => {
-            (ErrorKind::Unavailable, Again::Yes, format!("the vault answered {}: {says}", u16::from(status)))
+            let why = format!("the vault answered {}: {says} Try again later.", u16::from(status));
+            (ErrorKind::Unavailable, Again::Yes, why)
         }
-        (status, _) => (ErrorKind::Refused, Again::Never, format!("the vault answered {}: {says}", u16::from(status))),
+        (status, _) if status.is_redirection() => {
+            let why = format!(
+                "the answer ({}) leads somewhere else, where nothing was sent: a token would go with it. Find out what \
+                 answers in the vault's place.",
+                u16::from(status)
+            );
+            (ErrorKind::Refused, Again::Never, why)
+        }
+        (status, _) => {
+            let why = format!(
+                "the vault answered {}: {says} That is not expected, and may be a mistake of this program: report it.",
+                u16::from(status)
+            );
+            (ErrorKind::Refused, Again::Never, why)
+        }
     }
 }
 
@@ -267,6 +308,12 @@ impl Answer {
         format!("{}: \"{}\"", if self.inner.is_empty() { &self.code } else { &self.inner }, short.trim())
     }
 
+    /// The line of a firewall's refusal that tells from where the call came, in brackets.
+    fn client_address(&self) -> String {
+        let line = self.message.lines().find(|line| line.starts_with("Client address: "));
+        line.map_or_else(String::new, |line| format!(" ({})", line.trim()))
+    }
+
     /// The data action in `Action: 'Microsoft.KeyVault/…'` of a refusal by role.
     fn rbac_action(&self) -> Option<&str> {
         let (_, rest) = self.message.split_once("Action: '")?;
@@ -274,17 +321,14 @@ impl Answer {
     }
 }
 
-/// Whether name resolution failed, or the proxy could not find the host.
-fn names_no_host(error: &azure_core::Error) -> bool {
-    let mut next = error.source();
-    while let Some(cause) = next {
+/// Whether a cause of the failure says one of these words: such as that name resolution failed, or that the proxy could
+/// not find the host.
+fn mentions(error: &azure_core::Error, words: &[&str]) -> bool {
+    let mut causes = std::iter::successors(error.source(), |&cause| cause.source());
+    causes.any(|cause| {
         let text = cause.to_string();
-        if text.contains("dns error") || text.contains("tunnel error") {
-            return true;
-        }
-        next = cause.source();
-    }
-    false
+        words.iter().any(|word| text.contains(word))
+    })
 }
 
 #[cfg(test)]

@@ -65,8 +65,8 @@ pub(super) fn bundle(text: &[u8]) -> Result<Bundle, serde_json::Error> {
 
 #[derive(Deserialize)]
 struct Page {
-    #[serde(default)]
-    value: Option<Vec<Row>>,
+    /// Must be there: an answer without it is not an empty vault.
+    value: Vec<Row>,
 }
 
 #[derive(Deserialize)]
@@ -95,10 +95,7 @@ struct RowAttributes {
 }
 
 fn rows(page: &[u8]) -> Result<Vec<Row>, serde_json::Error> {
-    if page.is_empty() {
-        return Ok(Vec::new());
-    }
-    Ok(serde_json::from_slice::<Page>(page)?.value.unwrap_or_default())
+    Ok(serde_json::from_slice::<Page>(page)?.value)
 }
 
 impl Row {

@@ -52,7 +52,7 @@ async fn restores_with(rights: &[String]) -> bool {
     reports.len() == 6 && restore::status(&reports) == Status::Succeeded
 }
 
-fn world() -> World {
+pub(crate) fn world() -> World {
     let world = World::with(&["contoso-prod"]);
     for name in ["gone", "deleted"] {
         world.vaults.set_secret("contoso-prod", &format!("secret-{name}"), "1");
@@ -63,18 +63,18 @@ fn world() -> World {
 }
 
 /// From now on the world is asked by an identity with these rights.
-fn act_with(world: &mut World, rights: &[String]) {
+pub(crate) fn act_with(world: &mut World, rights: &[String]) {
     world.identity = world.vaults.directory().identity("limited");
     let rights: Vec<&str> = rights.iter().map(String::as_str).collect();
     world.vaults.assign(&world.identity, "contoso-prod", &rights);
 }
 
-fn without(rights: &[String], right: &str) -> Vec<String> {
+pub(crate) fn without(rights: &[String], right: &str) -> Vec<String> {
     rights.iter().filter(|other| *other != right).cloned().collect()
 }
 
 /// The data actions on vaults in the row of that identity; `…` stands for what all of them begin with.
-fn documented(identity: &str) -> Vec<String> {
+pub(crate) fn documented(identity: &str) -> Vec<String> {
     let text = read("README.md");
     let row = text.lines().find(|line| line.starts_with(&format!("| {identity} | each vault"))).unwrap();
     let rights: Vec<String> = row

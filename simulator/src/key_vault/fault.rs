@@ -28,6 +28,17 @@ pub enum Effect {
         /// Seconds for a `Retry-After` header.
         retry_after: Option<u32>,
     },
+    /// This answer in the service's own words, and nothing is done.
+    Words {
+        /// HTTP status.
+        status: u16,
+        /// `error.code` of the body.
+        code: &'static str,
+        /// `error.innererror.code` of the body.
+        inner: Option<&'static str>,
+        /// `error.message` of the body.
+        message: &'static str,
+    },
     /// The mishap, and nothing is done. (A delay comes first and then everything is done.)
     Before(Mishap),
     /// Everything is done, then the mishap.
@@ -43,6 +54,11 @@ impl Fault {
     /// A bare answer with this status and code.
     pub fn answer(status: u16, code: &str) -> Self {
         Self::new(Effect::Answer { status, code: code.to_owned(), retry_after: None })
+    }
+
+    /// An answer with these words.
+    pub fn words(status: u16, code: &'static str, inner: Option<&'static str>, message: &'static str) -> Self {
+        Self::new(Effect::Words { status, code, inner, message })
     }
 
     /// Only in this vault.
@@ -98,9 +114,16 @@ impl Fault {
 
 impl Effect {
     pub(super) fn refusal(status: u16, code: &str, retry_after: Option<u32>) -> Refusal {
-        let status = StatusCode::from_u16(status).expect("a fault's status is a status of HTTP");
-        Refusal { retry_after, ..Refusal::new(status, code, "A fault was asked for here.") }
+        Refusal { retry_after, ..Refusal::new(status_of(status), code, "A fault was asked for here.") }
     }
+
+    pub(super) fn worded(status: u16, code: &str, inner: Option<&'static str>, message: &str) -> Refusal {
+        Refusal { inner, ..Refusal::new(status_of(status), code, message) }
+    }
+}
+
+fn status_of(status: u16) -> StatusCode {
+    StatusCode::from_u16(status).expect("a fault's status is a status of HTTP")
 }
 
 /// `*` stands for any text, also for none.

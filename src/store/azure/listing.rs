@@ -18,7 +18,7 @@ use serde::Deserialize;
 
 use super::refusal::{Deed, explain};
 use super::{AzureStore, Cause, deadline, with_retries};
-use crate::error::Result;
+use crate::error::{Error, ErrorKind, Result};
 use crate::store::{Entry, check_name, is_listed};
 
 impl AzureStore {
@@ -70,7 +70,16 @@ impl AzureStore {
                 let Some(marker) = marker else { return Ok(None) };
                 let page = with_retries(deadline(), || self.page(&prefix, by_folder, marker.clone())).await;
                 let page = page.map_err(|error| explain(error, Deed::List, &prefix, &self.described))?;
-                let next = page.next_marker.filter(|marker| !marker.is_empty()).map(Some);
+                let next = page.next_marker.filter(|marker| !marker.is_empty());
+                if next.is_some() && next == marker {
+                    let message = format!(
+                        "Could not list the blobs {prefix}* in {}. The listing does not go on: its next page is the same \
+                         one again. Check that this is a storage account's blob endpoint.",
+                        self.described
+                    );
+                    return Err(Error::new(ErrorKind::Refused, message).at(prefix));
+                }
+                let next = next.map(Some);
                 Ok(Some((stream::iter(page.blobs.rows.into_iter().map(Ok)), next)))
             }
         })

@@ -1,0 +1,196 @@
+//! The rights on the containers that README gives the identities: enough for everything, and each missing one is named.
+
+use std::sync::Arc;
+
+use serde_json::json;
+use simulator::identity::Identity;
+
+use super::storage::{ADD, DELETE, READ, Storage, WRITE, documented};
+use crate::{
+    local_azure::{LocalAzure, Ran},
+    roles_docs,
+};
+
+/// Two vaults, a storage account, and two identities that may do what README says.
+struct Account {
+    azure: LocalAzure,
+    storage: Arc<Storage>,
+    backup: Identity,
+    restore: Identity,
+    settings: Vec<(&'static str, String)>,
+}
+
+impl Account {
+    async fn open() -> Self {
+        let storage = Storage::create().await;
+        let azure = LocalAzure::altered(&["contoso-prod", "contoso-dr"], |services| storage.behind(services)).await;
+        let directory = azure.vaults.directory();
+        directory.set_system_assigned(None);
+        let admit = |name: &str, vault: &str| {
+            let identity = directory.identity(name);
+            directory.attach(&identity);
+            let rights = roles_docs::documented(&format!("{name} identity"));
+            azure.vaults.assign(&identity, vault, &rights.iter().map(String::as_str).collect::<Vec<_>>());
+            for (words, container) in [("backup container", storage.backups()), ("state container", storage.state())] {
+                storage.grant(&identity, &container, &documented(&format!("{name} identity"), words));
+            }
+            identity
+        };
+        let (backup, restore) = (admit("backup", "contoso-prod"), admit("restore", "contoso-dr"));
+        let settings = vec![
+            ("BACKUP_STORE_URL", storage.url()),
+            ("BACKUP_IDENTITY_CLIENT_ID", backup.client_id.to_string()),
+            ("RESTORE_IDENTITY_CLIENT_ID", restore.client_id.to_string()),
+        ];
+        azure.vaults.seed("contoso-prod", 40);
+        Self { azure, storage, backup, restore, settings }
+    }
+
+    fn changes(&self) -> Vec<(&str, &str)> {
+        self.settings.iter().map(|(name, value)| (*name, value.as_str())).collect()
+    }
+
+    async fn run(&self, arguments: &[&str]) -> Ran {
+        self.azure.run_with(&self.changes(), arguments).await
+    }
+
+    /// What an identity has used on a container.
+    fn used(&self, identity: &Identity, container: &str) -> Vec<&'static str> {
+        let log = self.storage.log();
+        let of_it = log.iter().filter(|asked| {
+            asked.object_id == identity.object_id.to_string() && asked.container == container && !asked.refused
+        });
+        let mut used: Vec<&'static str> = of_it.map(|asked| asked.needed[0]).collect();
+        used.sort_unstable();
+        used.dedup();
+        used
+    }
+}
+
+#[test]
+fn the_backup_container_is_written_by_adding_only() {
+    assert_eq!(documented("backup identity", "backup container"), [READ, ADD]);
+    assert_eq!(documented("restore identity", "backup container"), [READ]);
+}
+
+#[tokio::test]
+async fn everything_the_app_and_the_command_line_do_needs_no_more_than_the_documented_rights() {
+    let account = Account::open().await;
+    let app = account.azure.app_with(&account.changes()).await;
+    let restore = json!({ "vault": "contoso-prod", "backup": "latest", "targetVault": "contoso-dr" });
+    for body in [json!({}), json!({ "full": true, "label": "before-release" }), json!({})] {
+        let ended = app.run("api/backups", &body).await;
+        assert_eq!(ended["status"], "Succeeded", "{ended}");
+    }
+    let mut dry_run = restore.clone();
+    dry_run["dryRun"] = true.into();
+    assert_eq!(app.post("api/restore", &dry_run).await.status, 200);
+    let ended = app.run("api/restore", &restore).await;
+    assert_eq!(ended["status"], "Succeeded", "{ended}");
+    for path in ["api/backups", "api/backups/contoso-prod", "api/backups/contoso-prod/latest", "api/operations"] {
+        assert_eq!(app.get(path).await.status, 200, "{path}");
+    }
+    account.azure.vaults.lose_everything("contoso-dr");
+    for arguments in [
+        &["backup"][..],
+        &["backup", "--full"],
+        &["list"],
+        &["list", "contoso-prod"],
+        &["show", "contoso-prod"],
+        &["restore", "contoso-prod", "--to", "contoso-dr", "--dry-run"],
+        &["restore", "contoso-prod", "--to", "contoso-dr"],
+    ] {
+        let ran = account.run(arguments).await;
+        assert_eq!(ran.code, 0, "{arguments:?}: {ran:?}");
+    }
+    let (source, target) = (account.azure.vaults.snapshot("contoso-prod"), account.azure.vaults.snapshot("contoso-dr"));
+    assert_eq!(source.differences(&target), Vec::<String>::new());
+    assert_eq!(account.storage.refused(), []);
+    let (backups, state) = (account.storage.backups(), account.storage.state());
+    assert_eq!(account.used(&account.backup, &backups), [ADD, READ]);
+    assert_eq!(account.used(&account.restore, &backups), [READ]);
+    assert!(!account.used(&account.backup, &state).contains(&DELETE));
+    assert!(!account.used(&account.restore, &state).contains(&DELETE));
+    account.azure.assert_all_known();
+}
+
+#[tokio::test]
+async fn without_one_right_on_a_container_the_sentence_names_it() {
+    let account = Account::open().await;
+    assert_eq!(account.run(&["backup"]).await.code, 0);
+    let (backups, state) = (account.storage.backups(), account.storage.state());
+    let backup = ["backup", "--full"].as_slice();
+    let restore = ["restore", "contoso-prod", "--to", "contoso-dr"].as_slice();
+    let before = account.azure.vaults.snapshot("contoso-dr");
+    for (identity, container, granted, missing, command) in [
+        (&account.backup, &backups, &[READ][..], "blobs/add/action", backup),
+        (&account.backup, &backups, &[ADD], "blobs/read", backup),
+        (&account.backup, &backups, &[], "blobs/", backup),
+        (&account.backup, &state, &[READ, ADD], "blobs/write", backup),
+        (&account.backup, &state, &[READ], "blobs/", backup),
+        (&account.backup, &state, &[], "blobs/", backup),
+        (&account.restore, &backups, &[], "blobs/read", restore),
+        (&account.restore, &state, &[READ, ADD], "blobs/write", restore),
+        (&account.restore, &state, &[READ], "blobs/", restore),
+        (&account.restore, &state, &[], "blobs/", restore),
+    ] {
+        let case = format!("{} with {granted:?} on {container}", identity.name);
+        account.storage.grant(identity, container, granted);
+        let ran = account.run(command).await;
+        assert_eq!(ran.code, 6, "{case}: {ran:?}");
+        let says = |words: &str| ran.stderr.contains(words);
+        assert!(says("The identity lacks the role ") && says(missing) && says(container), "{case}: {ran:?}");
+        assert!(says("A new role takes up to ten minutes to work"), "{case}: {ran:?}");
+        let role = if *container == backups { "backup container" } else { "state container" };
+        account.storage.grant(identity, container, &documented(&format!("{} identity", identity.name), role));
+    }
+    assert_eq!(before.differences(&account.azure.vaults.snapshot("contoso-dr")), Vec::<String>::new());
+    assert_eq!(account.run(backup).await.code, 0);
+    assert_eq!(account.run(restore).await.code, 0);
+}
+
+/// To list, to look and to plan takes the right to read backups, and nothing on the state.
+#[tokio::test]
+async fn a_reader_of_the_backups_can_list_show_and_plan() {
+    let account = Account::open().await;
+    assert_eq!(account.run(&["backup"]).await.code, 0);
+    account.storage.grant(&account.restore, &account.storage.state(), &[]);
+    for arguments in [
+        &["list"][..],
+        &["list", "contoso-prod"],
+        &["show", "contoso-prod"],
+        &["restore", "contoso-prod", "--to", "contoso-dr", "--dry-run"],
+    ] {
+        let ran = account.run(arguments).await;
+        assert_eq!(ran.code, 0, "{arguments:?}: {ran:?}");
+    }
+    assert_eq!(account.storage.refused(), []);
+}
+
+/// The state container's role is broader than its use: the program changes blobs there and removes none.
+#[tokio::test]
+async fn nothing_is_ever_deleted() {
+    let account = Account::open().await;
+    for identity in [&account.backup, &account.restore] {
+        account.storage.grant(identity, &account.storage.state(), &[READ, ADD, WRITE]);
+    }
+    assert_eq!(account.run(&["backup"]).await.code, 0);
+    assert_eq!(account.run(&["restore", "contoso-prod", "--to", "contoso-dr"]).await.code, 0);
+    assert_eq!(account.storage.refused(), []);
+}
+
+/// A write whose answer was lost is repeated, and then refused: adding to what is there would be changing it. The blob
+/// is found to be the program's own.
+#[tokio::test]
+async fn a_write_whose_answer_was_lost_is_found_by_an_identity_that_may_only_add() {
+    let account = Account::open().await;
+    account.storage.lose_first_answers();
+    let ran = account.run(&["backup"]).await;
+    assert_eq!(ran.code, 0, "{ran:?}");
+    let refused = account.storage.refused();
+    assert!(refused.len() > 10, "every item and the manifest were written twice: {refused:?}");
+    assert!(refused.iter().all(|asked| asked.container == account.storage.backups() && asked.needed == [WRITE]));
+    assert_eq!(account.run(&["restore", "contoso-prod", "--to", "contoso-dr"]).await.code, 0);
+    let (source, target) = (account.azure.vaults.snapshot("contoso-prod"), account.azure.vaults.snapshot("contoso-dr"));
+    assert_eq!(source.differences(&target), Vec::<String>::new());
+}
