@@ -48,9 +48,9 @@ async fn ask_everything(vault: &Vault) -> Vec<(&'static str, Error)> {
         ("list deleted", vault.list_deleted(Kind::Secrets).try_collect::<Vec<_>>().await.map(drop)),
         ("versions", vault.current(&item, None).await.map(drop)),
         ("back up", vault.back_up(&item).await.map(drop)),
-        ("restore", vault.restore(&item, &Sealed::new(b"canary-backup".to_vec())).await),
+        ("restore", vault.restore(&item, &Sealed::new(b"canary-backup".to_vec())).await.map(drop)),
         ("recover", vault.recover(&item).await.map(drop)),
-        ("look", vault.is_deleted(&item).await.map(drop)),
+        ("look", vault.deleted(&item).await.map(drop)),
     ];
     results.into_iter().filter_map(|(what, result)| Some((what, result.err()?))).collect()
 }
