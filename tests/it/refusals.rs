@@ -28,7 +28,7 @@ async fn ask(vault: &Vault, verb: Verb) -> Result<()> {
     match verb {
         Verb::List => vault.list(Kind::Secrets).try_collect::<Vec<_>>().await.map(drop),
         Verb::Backup => vault.back_up(&item()).await.map(drop),
-        Verb::Restore => vault.restore(&item(), &Sealed::new(b"a backup".to_vec())).await,
+        Verb::Restore => vault.restore(&item(), &Sealed::new(b"a backup".to_vec())).await.map(drop),
         verb => panic!("no row is about {verb:?}"),
     }
 }
