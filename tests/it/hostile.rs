@@ -51,8 +51,20 @@ async fn ask_everything(vault: &Vault) -> Vec<(&'static str, Error)> {
         ("restore", vault.restore(&item, &Sealed::new(b"canary-backup".to_vec())).await.map(drop)),
         ("recover", vault.recover(&item).await.map(drop)),
         ("look", vault.deleted(&item).await.map(drop)),
+        ("delete", vault.delete(&item).await),
+        ("purge", vault.purge(&item).await),
     ];
     results.into_iter().filter_map(|(what, result)| Some((what, result.err()?))).collect()
+}
+
+/// How many ways there are.
+const EVERYTHING: usize = 11;
+
+fn of_listings(errors: Vec<(&'static str, Error)>) -> Vec<(&'static str, Error)> {
+    let is_listing = |what: &str| what.starts_with("list") || what == "versions";
+    let listings: Vec<_> = errors.into_iter().filter(|(what, _)| is_listing(what)).collect();
+    assert_eq!(listings.len(), 5, "{listings:?}");
+    listings
 }
 
 fn assert_all_refused(errors: &[(&str, Error)], words: &str, case: &str) {
@@ -88,8 +100,7 @@ async fn a_next_link_to_another_host_port_or_scheme_is_not_followed() {
         let world = world();
         let impostor = Impostor::before(&world, move |request| is_listing(request).then(|| page(link)));
         let errors = ask_everything(&impostor.vault()).await;
-        let listings: Vec<_> = errors.into_iter().filter(|(what, _)| !matches!(*what, "restore" | "look")).collect();
-        assert!(listings.len() >= 5, "{link}: {listings:?}");
+        let listings = of_listings(errors);
         assert_all_refused(&listings, "leads to", link);
         impostor.assert_nothing_left_home();
     }
@@ -104,7 +115,7 @@ async fn a_redirect_is_not_followed() {
             request.headers().get_optional_str(&"authorization".into()).map(|_| reply(status, &to, ""))
         });
         let errors = ask_everything(&impostor.vault()).await;
-        assert_eq!(errors.len(), 9, "{status}: {errors:?}");
+        assert_eq!(errors.len(), EVERYTHING, "{status}: {errors:?}");
         assert_all_refused(&errors, &format!("({status}) leads somewhere else"), "redirect");
         impostor.assert_nothing_left_home();
     }
@@ -129,7 +140,7 @@ async fn no_token_is_given_to_a_challenge_for_another_resource() {
         let world = world();
         let impostor = Impostor::before(&world, move |_| Some(reply(401, &[("www-authenticate", &challenge)], "")));
         let errors = ask_everything(&impostor.vault()).await;
-        assert_eq!(errors.len(), 9, "{resource}: {errors:?}");
+        assert_eq!(errors.len(), EVERYTHING, "{resource}: {errors:?}");
         assert_all_refused(&errors, "asks for a token of", resource);
         impostor.assert_nothing_left_home();
         assert_eq!(impostor.scopes(), Vec::<String>::new(), "{resource}");
@@ -158,7 +169,7 @@ async fn a_401_without_a_challenge_ends_with_a_sentence() {
     let world = world();
     let impostor = Impostor::before(&world, |_| Some(reply(401, &[], "")));
     let errors = ask_everything(&impostor.vault()).await;
-    assert_eq!(errors.len(), 9);
+    assert_eq!(errors.len(), EVERYTHING);
     assert!(errors.iter().all(|(_, error)| error.kind() == ErrorKind::Unauthenticated), "{errors:?}");
     assert_eq!((impostor.tokens(), impostor.bodies()), (0, 0));
 }
@@ -248,8 +259,7 @@ async fn a_listing_that_goes_round_in_circles_ends() {
                 .then(|| page(&format!("{HOME}:443{}?step={}", request.url().path(), (step + 1) % steps)))
         });
         let errors = ask_everything(&impostor.vault()).await;
-        let listings: Vec<_> = errors.into_iter().filter(|(what, _)| !matches!(*what, "restore" | "look")).collect();
-        assert!(listings.len() >= 5, "{listings:?}");
+        let listings = of_listings(errors);
         assert_all_refused(&listings, "the listing has no end", "circle");
         assert!(impostor.requests() < 100, "{}", impostor.requests());
     }

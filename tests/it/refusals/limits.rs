@@ -73,12 +73,17 @@ async fn a_name_in_use_is_not_restored_over() {
 #[tokio::test]
 async fn a_name_that_a_deleted_item_holds_is_recovered_or_refused() {
     let azure = backed_up().await;
-    azure.vaults.set_secret("contoso-dr", "apple", "another");
+    assert_eq!(azure.run(&RESTORE).await.code, 0);
     azure.vaults.delete_now("contoso-dr", Kind::Secret, "apple");
     let ran = azure.run(&[&RESTORE[..], &["--on-deleted", "fail"]].concat()).await;
     assert_says(&ran, 1, &["Nothing was restored into vault contoso-dr", "held by a deleted item"]);
+    assert_eq!(azure.run(&RESTORE).await.code, 0, "it is the same item, and recovered");
+    // Another item of that name is not what was asked for.
+    azure.vaults.purge_now("contoso-dr", Kind::Secret, "apple");
+    azure.vaults.set_secret("contoso-dr", "apple", "another");
+    azure.vaults.delete_now("contoso-dr", Kind::Secret, "apple");
     let ran = azure.run(&RESTORE).await;
-    assert_says(&ran, 3, &["secrets/apple", "not as it was backed up"]);
+    assert_says(&ran, 3, &["secrets/apple was not restored", "the target's deleted items have version"]);
 }
 
 #[tokio::test]

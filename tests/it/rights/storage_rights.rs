@@ -3,7 +3,10 @@
 use std::sync::Arc;
 
 use serde_json::json;
-use simulator::identity::Identity;
+use simulator::{
+    identity::Identity,
+    key_vault::{Delays, VaultOptions},
+};
 
 use super::storage::{ADD, DELETE, READ, Storage, WRITE, documented};
 use crate::{
@@ -193,4 +196,35 @@ async fn a_write_whose_answer_was_lost_is_found_by_an_identity_that_may_only_add
     assert_eq!(account.run(&["restore", "contoso-prod", "--to", "contoso-dr"]).await.code, 0);
     let (source, target) = (account.azure.vaults.snapshot("contoso-prod"), account.azure.vaults.snapshot("contoso-dr"));
     assert_eq!(source.differences(&target), Vec::<String>::new());
+}
+
+/// To replace an item, its safety copy is added to the backups first; README names the rights which that takes.
+#[tokio::test]
+async fn replacing_needs_the_right_to_add_the_safety_copy_and_touches_nothing_without() {
+    let account = Account::open().await;
+    assert_eq!(account.run(&["backup"]).await.code, 0);
+    let vaults = &account.azure.vaults;
+    vaults.add_vault(VaultOptions { name: "contoso-dr".into(), delays: Delays::none(), ..Default::default() });
+    let kinds = ["secrets", "keys", "certificates"].into_iter();
+    let more =
+        kinds.flat_map(|kind| ["backup/action", "delete", "purge/action"].map(|right| format!("{kind}/{right}")));
+    let more = more.map(|right| format!("Microsoft.KeyVault/vaults/{right}"));
+    let rights: Vec<String> = roles_docs::documented("restore identity").into_iter().chain(more).collect();
+    vaults.assign(&account.restore, "contoso-dr", &rights.iter().map(String::as_str).collect::<Vec<_>>());
+    vaults.set_secret("contoso-dr", "secret-00000", "in the way");
+    let before = vaults.snapshot("contoso-dr");
+    let restore = ["restore", "contoso-prod", "--to", "contoso-dr", "--items", "secrets/secret-00000", "--on-conflict"];
+    let restore = [&restore[..], &["replace"]].concat();
+
+    let refused = account.run(&restore).await;
+    assert!(refused.code != 0 && refused.stderr.contains("blobs/add/action"), "{refused:?}");
+    assert_eq!(before.differences(&vaults.snapshot("contoso-dr")), Vec::<String>::new());
+
+    let only_adds = account.storage.log().len();
+    account.storage.grant(&account.restore, &account.storage.backups(), &[READ, ADD]);
+    let ran = account.run(&restore).await;
+    assert_eq!(ran.code, 0, "{ran:?}");
+    assert!(account.storage.log()[only_adds..].iter().all(|asked| !asked.refused));
+    assert_eq!(account.used(&account.restore, &account.storage.backups()), [ADD, READ]);
+    assert!(!before.differences(&vaults.snapshot("contoso-dr")).is_empty(), "it was replaced");
 }
