@@ -1,6 +1,6 @@
 //! Restores a backup into a vault: plans first, then does what the plan says, then compares.
 //!
-//! [`plan`] looks at the target and changes nothing; the dry run prints it. [`execute`] may be repeated: what an
+//! [`plan()`] looks at the target and changes nothing; the dry run prints it. [`execute()`] may be repeated: what an
 //! interrupted attempt has restored is recognised by its version and not restored again. Nothing that is replaced is
 //! deleted before a safety copy of it is committed as a backup of its own.
 
