@@ -129,6 +129,19 @@ impl Run<'_> {
         Ok((Outcome::Restored, Some(current.version)))
     }
 
+    /// The name was free when the restore was planned.
+    fn changed(&self, item: &Item, current: &Current) -> Error {
+        let message = format!(
+            "{} was not restored: since the restore was planned, vault {} has got version {} of it, which is not the one \
+             of the backup ({}). Look at it, and restore again.",
+            item.id,
+            self.target.name(),
+            current.version,
+            item.version
+        );
+        Error::new(ErrorKind::Conflict, message).at(item.id.to_string())
+    }
+
     async fn may_recover(&self, item: &Item, error: &Error) -> Result<bool> {
         let wanted = error.kind() == ErrorKind::Conflict && self.on_deleted == OnDeleted::Recover;
         Ok(wanted && self.target.deleted(&item.id).await?.is_some())
@@ -151,8 +164,12 @@ impl Run<'_> {
                 }
                 Err(error) if error.kind() == ErrorKind::Conflict => {
                     // Either our own restore, whose answer was lost, or somebody was faster: comparing tells.
-                    if let Some(current) = self.target.current(&item.id, Some(&item.attributes)).await? {
-                        return Ok(current);
+                    match self.target.current(&item.id, Some(&item.attributes)).await? {
+                        Some(current) if held == Held::LeaveAlone && !is_of(item, &current) => {
+                            return Err(self.changed(item, &current));
+                        }
+                        Some(current) => return Ok(current),
+                        None => (),
                     }
                     let deleted = self.target.deleted(&item.id).await?.is_some();
                     match held {
@@ -200,8 +217,7 @@ impl Run<'_> {
     pub(super) fn compare(&self, item: &Item, current: &Current) -> Result<()> {
         let (wanted, got) = (&item.attributes, &current.attributes);
         let mut differences = Vec::new();
-        let same_version = current.may_be(&item.version) || item.ties.iter().any(|tie| current.may_be(tie));
-        if !same_version {
+        if !is_of(item, current) {
             differences.push(format!("the current version is {} instead of {}", current.version, item.version));
         }
         let fields = [
@@ -223,6 +239,11 @@ impl Run<'_> {
         );
         Err(Error::new(ErrorKind::Conflict, message).at(item.id.to_string()))
     }
+}
+
+/// Whether the current version is the one that was backed up.
+fn is_of(item: &Item, current: &Current) -> bool {
+    current.may_be(&item.version) || item.ties.iter().any(|tie| current.may_be(tie))
 }
 
 /// What to do with a deleted item that holds the name.

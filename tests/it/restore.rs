@@ -82,6 +82,19 @@ async fn a_plan_changes_nothing() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn what_changed_since_the_plan_is_left_alone_and_the_report_says_so() {
+    let (world, manifest) = backed_up().await;
+    let plan = world.plan(&manifest, TARGET).await;
+    let version = world.vaults.set_secret(TARGET, "apple", "somebody was faster");
+    let reports = execute(&world, &manifest, &plan, &world.vault(TARGET)).await;
+    assert_eq!(outcomes(&reports), with(all(Outcome::Restored), "secrets/apple", Outcome::Failed));
+    let message = said(&reports, "secrets/apple");
+    assert!(message.contains("since the restore was planned") && message.contains(&version), "{message}");
+    let apple = &world.vaults.snapshot(TARGET).items[&(Kind::Secret, "apple".to_owned())];
+    assert_eq!((&apple.current, apple.versions.len()), (&version, 1));
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_lost_vault_comes_back_in_its_own_place() {
     let (world, _) = backed_up().await;
     let before = world.vaults.snapshot(SOURCE);
