@@ -10,7 +10,7 @@ use uuid::Uuid;
 use crate::{
     error::Error,
     model::{Label, VaultName},
-    report::Problem,
+    report::{Problem, Snapshot, Status},
     repository::{
         BackupRef,
         manifest::{Header, Item},
@@ -76,7 +76,7 @@ pub fn operation_summary(operation: &Operation) -> Value {
         last_action_date_time: operation.updated_at.to_string(),
         finished_date_time: operation.finished_at.map(|moment| moment.to_string()),
         attempts: operation.attempts,
-        progress: json!({ "total": operation.progress.total, "done": operation.progress.done, "bytes": operation.progress.bytes }),
+        progress: progress(operation),
         counts: &operation.counts,
         message: operation.message.as_deref(),
         error: operation.problems.split_first().map(|(first, rest)| {
@@ -89,6 +89,18 @@ pub fn operation_summary(operation: &Operation) -> Value {
     };
     // A struct of strings and numbers always becomes JSON.
     serde_json::to_value(body).unwrap_or_default()
+}
+
+fn progress(operation: &Operation) -> Value {
+    let Snapshot { total, done, bytes } = operation.progress;
+    let mut body = json!({ "total": total, "done": done, "bytes": bytes });
+    if let (Status::Running, Some(started)) = (operation.status, operation.started_at)
+        && done > 0
+    {
+        let so_far = operation.updated_at.seconds_since(started).unsigned_abs();
+        body["estimatedSeconds"] = (so_far.saturating_mul(total.saturating_sub(done)) / done).into();
+    }
+    body
 }
 
 /// An operation with its items.
@@ -214,6 +226,7 @@ pub fn plan(plan: &Plan) -> Value {
         "backup": plan.backup_id,
         "targetVault": plan.target_vault,
         "counts": counts,
+        "estimatedSeconds": plan.estimated_seconds,
         "items": items,
     })
 }

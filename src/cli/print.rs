@@ -5,7 +5,7 @@
 use std::{io::Write as _, process::ExitCode, sync::Arc, time::Duration};
 
 use comfy_table::{ContentArrangement, Table, presets::UTF8_FULL_CONDENSED};
-use indicatif::{HumanBytes, ProgressBar, ProgressStyle};
+use indicatif::{HumanBytes, HumanDuration, ProgressBar, ProgressStyle};
 use serde_json::{Value, json};
 
 use crate::{
@@ -235,7 +235,7 @@ impl Printer {
         println!("{table}");
         println!(
             "Backup {} of vault {} into vault {}: {} to restore, {} to recover, {} to replace, {} present, {} skipped, {} blocked. \
-             Nothing was changed.",
+             It takes about {}. Nothing was changed.",
             plan.backup_id,
             plan.vault,
             plan.target_vault,
@@ -244,7 +244,8 @@ impl Printer {
             plan.count(Action::Replace),
             plan.count(Action::AlreadyPresent),
             plan.count(Action::Skip),
-            plan.count(Action::Blocked)
+            plan.count(Action::Blocked),
+            HumanDuration(Duration::from_secs(plan.estimated_seconds))
         );
     }
 

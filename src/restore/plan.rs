@@ -27,6 +27,9 @@ pub struct Plan {
     /// The backup of the target that will hold what is replaced, when anything may be.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub safety_backup: Option<BackupId>,
+    /// How long it takes at the pace that is set, in seconds, when Key Vault refuses nothing.
+    #[serde(default)]
+    pub estimated_seconds: u64,
     /// The items in the order in which they are dealt with.
     pub steps: Vec<Step>,
 }
@@ -117,7 +120,7 @@ pub async fn plan(manifest: &Manifest, target: &Vault, options: &Options) -> Res
         return Err(Error::invalid("items", message));
     }
     let taken = Taken::look(target).await?;
-    let steps = stream::iter(0..chosen.len())
+    let steps: Vec<Step> = stream::iter(0..chosen.len())
         .map(|index| step(chosen[index], target, &taken, options))
         .buffered(options.concurrency)
         .try_collect()
@@ -127,8 +130,15 @@ pub async fn plan(manifest: &Manifest, target: &Vault, options: &Options) -> Res
         vault: manifest.header.vault.clone(),
         target_vault: target.name().clone(),
         safety_backup: None,
+        estimated_seconds: estimate(&steps, target.pacing().restores_per_second()),
         steps,
     })
+}
+
+/// Restores are the slowest of all requests, so that they alone count.
+fn estimate(steps: &[Step], restores_per_second: f64) -> u64 {
+    let restores = steps.iter().filter(|step| matches!(step.action, Action::Restore | Action::Replace)).count();
+    (restores as f64 / restores_per_second).ceil() as u64
 }
 
 /// The names in use in the target.

@@ -127,6 +127,11 @@ impl Pacing {
         Arc::new(Self { inner: Mutex::new(inner) })
     }
 
+    /// How many restores a second are sent when nothing is refused.
+    pub fn restores_per_second(&self) -> f64 {
+        self.lock().restores.most
+    }
+
     /// What was sent and refused so far.
     pub fn traffic(&self) -> Traffic {
         self.lock().traffic

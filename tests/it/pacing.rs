@@ -112,6 +112,7 @@ async fn five_thousand_items_are_restored_under_the_documented_quota_without_one
     let options = restore::Options { concurrency: 16, ..world.restore_options() };
     let start = Instant::now();
     let plan = restore::plan(&manifest, &target, &options).await.unwrap();
+    assert_eq!(plan.estimated_seconds, 200);
     let (repository, progress) = (world.repository(), Progress::default());
     let reports = restore::execute(&plan, &manifest, &repository, &target, &options, false, &progress).await;
     let good = reports.iter().filter(|report| report.outcome == Outcome::Restored).count();
