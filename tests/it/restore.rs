@@ -16,7 +16,7 @@ use keyvault_backup::{
     vault::Vault,
 };
 use serde_json::Value;
-use simulator::key_vault::Kind;
+use simulator::key_vault::{Kind, VaultOptions};
 
 use crate::world::World;
 
@@ -25,7 +25,13 @@ pub(crate) const TARGET: &str = "contoso-dr";
 
 /// A source with one item of each kind that has a backup, and an empty target.
 pub(crate) async fn backed_up() -> (World, Manifest) {
-    let world = World::with(&[SOURCE, TARGET]);
+    backed_up_beside(VaultOptions::default()).await
+}
+
+/// The same with a target made in this way.
+pub(crate) async fn backed_up_beside(target: VaultOptions) -> (World, Manifest) {
+    let world = World::with(&[SOURCE]);
+    world.add(VaultOptions { name: TARGET.into(), ..target });
     world.vaults.set_secret_versions(SOURCE, "apple", 3);
     world.vaults.create_key(SOURCE, "key", "EC");
     world.vaults.create_certificate(SOURCE, "certificate");

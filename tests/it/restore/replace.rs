@@ -17,7 +17,7 @@ use simulator::{
     mishap::Mishap,
 };
 
-use super::{SOURCE, TARGET, actions, backed_up, outcomes, plan_with, said};
+use super::{SOURCE, TARGET, actions, backed_up, backed_up_beside, outcomes, plan_with, said};
 use crate::world::{
     World,
     interruption::{Steps, Stop},
@@ -84,8 +84,12 @@ enum Before {
     BeingDeleted,
     /// The name is not free yet after a purge.
     BeingPurged,
+    /// A recovery of the same item is under way.
+    BeingRecovered,
     /// A certificate owns the name; for a certificate, a plain secret has it.
     HeldByAnotherKind,
+    /// Something unrelated has the name, in a vault with purge protection.
+    PurgeProtected,
 }
 
 /// Every situation of a name in the target, under every choice, for every kind: what is planned, what comes of it, and
@@ -95,17 +99,29 @@ async fn every_situation_of_a_name_has_one_outcome() {
     use Before::*;
     let conflicts = [OnConflict::Skip, OnConflict::Fail, OnConflict::Replace];
     let deletions = [OnDeleted::Recover, OnDeleted::Fail, OnDeleted::Purge];
-    let situations =
-        [Absent, Same, Older, Newer, Other, DeletedSame, DeletedOther, BeingDeleted, BeingPurged, HeldByAnotherKind];
+    let situations = [
+        Absent,
+        Same,
+        Older,
+        Newer,
+        Other,
+        DeletedSame,
+        DeletedOther,
+        BeingDeleted,
+        BeingPurged,
+        BeingRecovered,
+        HeldByAnotherKind,
+        PurgeProtected,
+    ];
     for (kind, name, item) in KINDS {
         for before in situations {
             for on_conflict in conflicts {
                 for on_deleted in deletions {
                     let case = format!("{item}, {before:?}, {on_conflict:?}, {on_deleted:?}");
                     let expected = match (before, on_conflict, on_deleted) {
-                        (Absent | BeingPurged, ..) => (Action::Restore, Outcome::Restored),
+                        (Absent | BeingPurged | BeingRecovered, ..) => (Action::Restore, Outcome::Restored),
                         (Same, ..) => (Action::AlreadyPresent, Outcome::AlreadyPresent),
-                        (Older | Newer | Other, OnConflict::Skip, _)
+                        (Older | Newer | Other | PurgeProtected, OnConflict::Skip, _)
                         | (DeletedOther, OnConflict::Skip, OnDeleted::Recover) => (Action::Skip, Outcome::Skipped),
                         (Older | Newer | Other, OnConflict::Replace, _)
                         | (DeletedOther, OnConflict::Replace, OnDeleted::Recover)
@@ -114,11 +130,13 @@ async fn every_situation_of_a_name_has_one_outcome() {
                         // A delete under way shows in no listing; what it leaves is found while restoring.
                         (BeingDeleted, _, OnDeleted::Recover) => (Action::Restore, Outcome::Recovered),
                         (BeingDeleted, ..) => (Action::Restore, Outcome::Failed),
-                        (HeldByAnotherKind, ..)
+                        (HeldByAnotherKind | PurgeProtected, ..)
                         | (Older | Newer | Other | DeletedOther, OnConflict::Fail, _)
                         | (DeletedSame | DeletedOther, _, OnDeleted::Fail) => (Action::Blocked, Outcome::Blocked),
                     };
-                    let (world, manifest) = backed_up().await;
+                    let purge_protection = before == PurgeProtected;
+                    let target = VaultOptions { purge_protection, ..Default::default() };
+                    let (world, manifest) = backed_up_beside(target).await;
                     let manifest = arrange(&world, manifest, kind, name, before).await;
                     let filter = ItemFilter::new([item]).unwrap();
                     let options = Options { filter, ..options(&world, on_conflict, on_deleted) };
@@ -158,12 +176,12 @@ async fn arrange(world: &World, manifest: Manifest, kind: Kind, name: &str, befo
     let path = format!("{TARGET}/{}/{name}", kind.plural());
     match before {
         Absent => (),
-        Same | Older | Newer | DeletedSame | BeingDeleted | BeingPurged => {
+        Same | Older | Newer | DeletedSame | BeingDeleted | BeingPurged | BeingRecovered => {
             let item = manifest.items.iter().find(|item| item.id.name.as_str() == name).unwrap();
             let sealed = world.repository().read_item(item).await.unwrap();
             world.vault(TARGET).restore(&item.id, &sealed).await.unwrap();
         }
-        Other | DeletedOther => add(world, TARGET, kind, name),
+        Other | DeletedOther | PurgeProtected => add(world, TARGET, kind, name),
         HeldByAnotherKind if kind == Kind::Certificate => add(world, TARGET, Kind::Secret, name),
         HeldByAnotherKind => add(world, TARGET, Kind::Certificate, name),
     }
@@ -175,6 +193,11 @@ async fn arrange(world: &World, manifest: Manifest, kind: Kind, name: &str, befo
             world
                 .ask(Method::Delete, &path.replace(kind.plural(), &format!("deleted{}", kind.plural())), Value::Null)
                 .await;
+        }
+        BeingRecovered => {
+            world.vaults.delete_now(TARGET, kind, name);
+            let deleted = format!("deleted{}", kind.plural());
+            world.ask(Method::Post, &format!("{}/recover", path.replace(kind.plural(), &deleted)), Value::Null).await;
         }
         Newer => {
             world.pass(Duration::from_secs(60));
