@@ -25,11 +25,10 @@ async fn a_message_that_is_delivered_twice_makes_one_backup_and_restores_every_i
     let first = app.ended(&first).await;
     assert_eq!((&first["status"], &first["counts"]["read"]), (&json!("Succeeded"), &json!(100)), "{first:#}");
     assert_eq!(cloud.manifests(PRODUCTION).await.len(), 1);
-    assert_eq!(app.events("backup.completed").len(), 1);
-    // The one that came second says why it did nothing, and fails: its message may come again, and then finds all done.
-    assert!(app.deliveries("BackupWorker").iter().any(|(_, succeeded)| !succeeded));
-    let why = "Another backup of vault contoso-production is running";
-    assert!(app.host.logs().iter().any(|line| line.message.contains(why)));
+    // The one that comes second waits for its turn and finds everything done, so that both end well and may say so.
+    assert!((1..=2).contains(&app.events("backup.completed").len()));
+    assert_eq!(app.deliveries("BackupWorker").len(), 2);
+    assert!(app.deliveries("BackupWorker").iter().all(|(_, succeeded)| *succeeded));
     assert!(cloud.answers(Verb::Backup).values().all(|answers| answers == &[200]), "every item is read once");
 
     let before = app.deliveries("BackupWorker").len();
