@@ -3,6 +3,8 @@
 //! Every line is also an ordinary log line, so `RUST_LOG`-like filters and the Functions host treat it alike. Values of
 //! secrets, tokens, keys of functions and bytes of backups are never handed to this module.
 
+use std::{io::Write as _, panic::PanicHookInfo};
+
 use tracing_subscriber::{EnvFilter, filter::LevelFilter, fmt::format::FmtSpan};
 
 use crate::error::{Error, Result};
@@ -61,9 +63,23 @@ pub fn install(output: Output, level: &str) -> Result<()> {
             .try_init(),
         Output::Plain => builder.with_writer(std::io::stderr).with_target(false).without_time().try_init(),
     };
+    std::panic::set_hook(Box::new(move |panic| {
+        let line = describe(panic);
+        match output {
+            Output::Json => tracing::error!("{line}"),
+            // Logging is off on a terminal unless it is asked for.
+            Output::Plain => drop(writeln!(std::io::stderr(), "{line}")),
+        }
+    }));
     // A second call, in tests that run several programs in one process, keeps the first.
     let _ = installed;
     Ok(())
+}
+
+/// What is said of a panic: where it was, never its payload, which can quote whatever was being worked on.
+fn describe(panic: &PanicHookInfo<'_>) -> String {
+    let place = panic.location().map_or_else(|| "an unknown place".to_owned(), ToString::to_string);
+    format!("This program made a mistake at {place}. Please report that place and the release.")
 }
 
 /// Emits an event: its name, then fields as in `tracing`'s macros.
@@ -72,4 +88,26 @@ macro_rules! event {
     ($level:ident, $name:expr, $($fields:tt)*) => {
         ::tracing::event!(target: "event", ::tracing::Level::$level, event = $name, $($fields)*)
     };
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{
+        panic,
+        sync::{Arc, Mutex},
+    };
+
+    use super::*;
+
+    #[test]
+    fn a_panic_is_told_by_its_place_and_not_by_what_it_says() {
+        let told = Arc::new(Mutex::new(String::new()));
+        let hook = panic::take_hook();
+        let tell = told.clone();
+        panic::set_hook(Box::new(move |panic| *tell.lock().unwrap() = describe(panic)));
+        let ended = panic::catch_unwind(|| panic!("canary-value"));
+        panic::set_hook(hook);
+        let told = told.lock().unwrap();
+        assert!(ended.is_err() && told.contains("src/events.rs") && !told.contains("canary"), "{told}");
+    }
 }

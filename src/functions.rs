@@ -16,6 +16,7 @@ use std::{net::Ipv4Addr, sync::Arc};
 
 use bytes::Bytes;
 use time::OffsetDateTime;
+use tokio::task::JoinHandle;
 use warp::{
     Filter as _,
     http::{Response, StatusCode},
@@ -75,6 +76,10 @@ async fn invoke(connections: Arc<Settled>, function: String, invocation_id: Stri
         let work = async move { run(&connections, &function, &body).await };
         tokio::spawn(tracing::Instrument::instrument(work, span))
     };
+    answer(&function, &invocation_id, task).await
+}
+
+async fn answer(function: &str, invocation_id: &str, task: JoinHandle<Result<Reply>>) -> Response<Bytes> {
     let failed = match task.await {
         Ok(Ok(reply)) => return json(StatusCode::OK, reply.encode()),
         Ok(Err(error)) => error,
@@ -120,4 +125,18 @@ fn json(status: StatusCode, body: Bytes) -> Response<Bytes> {
     let json = warp::http::HeaderValue::from_static("application/json");
     response.headers_mut().insert(warp::http::header::CONTENT_TYPE, json);
     response
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_panic_is_a_failed_invocation_that_shows_nothing_of_what_it_says() {
+        let task = tokio::spawn(async { panic!("canary-value") });
+        let response = answer("BackupWorker", "0f0e", task).await;
+        assert_eq!(response.status(), StatusCode::INTERNAL_SERVER_ERROR);
+        let body = String::from_utf8_lossy(response.body());
+        assert!(body.contains("stopped by a mistake of this program") && !body.contains("canary"), "{body}");
+    }
 }
