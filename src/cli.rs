@@ -258,7 +258,7 @@ async fn back_up(
         return Err(Error::invalid("BACKUP_VAULTS", message));
     }
     let repository = connections.repository(Role::Backup)?;
-    let results: Vec<(VaultName, Result<Operation>)> = stream::iter(vaults)
+    let work = stream::iter(vaults)
         .map(|vault| {
             let (repository, label) = (&repository, label.clone());
             async move {
@@ -278,8 +278,15 @@ async fn back_up(
             }
         })
         .buffer_unordered(VAULTS_AT_ONCE)
-        .collect()
-        .await;
+        .collect::<Vec<(VaultName, Result<Operation>)>>();
+    let results = tokio::select! {
+        results = work => results,
+        _ = tokio::signal::ctrl_c() => {
+            let message = "Stopped. Backups that were finished stay; of the others nothing is to be seen. Give the command \
+                           again; it may wait half a minute until the storage knows that this one has ended.";
+            return Err(Error::new(ErrorKind::Unavailable, message));
+        }
+    };
     printer.backups(&results);
     Ok(End::of_operations(results.iter().map(|(_, result)| result.as_ref())))
 }

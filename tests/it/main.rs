@@ -8,6 +8,7 @@ mod backup;
 mod cli;
 mod closed_pipe;
 mod crash;
+mod ctrl_c;
 mod dependencies;
 mod e2e;
 mod format;

@@ -1,0 +1,33 @@
+//! Ctrl-C half-way through a backup: a sentence that says what was done and how to go on, and no backup that is half one.
+
+use std::{process::Stdio, time::Duration};
+
+use crate::local_azure::{BINARY, LIMIT, LocalAzure};
+
+#[tokio::test]
+async fn a_backup_that_is_stopped_says_how_to_go_on_and_leaves_no_half_backup() {
+    let azure = LocalAzure::with(&["contoso-prod"]).await;
+    azure.vaults.seed("contoso-prod", 30);
+    let mut command = tokio::process::Command::new(BINARY);
+    command.args(["backup", "contoso-prod"]).env_clear().envs(azure.settings()).kill_on_drop(true);
+    // So slow that it cannot be at its end when it is stopped.
+    command.env("BACKUP_REQUESTS_PER_SECOND", "5").stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let child = command.spawn().unwrap();
+    let started = async {
+        while azure.vaults.requests().len() < 5 {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    };
+    tokio::time::timeout(LIMIT, started).await.expect("the backup begins");
+    let process = child.id().unwrap().to_string();
+    assert!(std::process::Command::new("kill").args(["-INT", &process]).status().unwrap().success());
+    let output = tokio::time::timeout(LIMIT, child.wait_with_output()).await.expect("the command ends").unwrap();
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(5), "{said}");
+    assert!(said.contains("Stopped.") && said.contains("Give the command again"), "{said}");
+    assert_eq!(azure.manifests("contoso-prod").len(), 0);
+
+    let again = azure.run(&["backup", "contoso-prod", "--output", "json"]).await;
+    assert_eq!(again.code, 0, "{again:?}");
+    assert_eq!(again.json()["value"][0]["status"], "Succeeded");
+}
