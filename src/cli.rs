@@ -1,37 +1,30 @@
 //! The command line: the same operations as the functions, run directly, so that a restore is possible when the
 //! Functions app itself is gone.
 
+mod backup;
+mod diff;
+mod drill;
+mod guard;
+mod list;
 mod print;
+mod prune;
+mod restore;
+mod show;
+mod status;
+mod verify;
 
-use std::{ffi::OsString, io::IsTerminal as _, process::ExitCode, sync::Arc};
+use std::{ffi::OsString, io::IsTerminal as _, process::ExitCode};
 
 use clap::{CommandFactory as _, FromArgMatches as _, Parser, Subcommand, ValueEnum};
-use futures::{StreamExt as _, TryStreamExt as _, stream};
-use serde_json::json;
 use time::OffsetDateTime;
-use uuid::Uuid;
 
-use self::print::{End, Printer, Row};
+use self::print::{End, Printer};
 use crate::{
-    config::{
-        Config, Settings,
-        connect::{Connections, Role},
-    },
+    config::{Config, Settings, connect::Connections},
     error::{Error, ErrorKind, Result},
     events, functions,
-    jobs::{self, BackupRequest, RestoreRequest},
-    model::{Label, Timestamp, VaultName},
-    operation::Attempts,
-    report::Progress,
-    repository::{
-        BackupRef, Repository, Selector,
-        operation::{Operation, OperationKind},
-    },
-    restore::{OnConflict, OnDeleted},
+    model::{Timestamp, VaultName},
 };
-
-/// Vaults backed up at once by one command.
-const VAULTS_AT_ONCE: usize = 4;
 
 /// Backs up every key, secret and certificate of Azure Key Vaults, and restores them.
 #[derive(Debug, Parser)]
@@ -66,70 +59,25 @@ enum Command {
         port: u16,
     },
     /// Back up vaults now.
-    #[command(after_help = "Examples:\n  \
-        keyvault-backup backup contoso-prod --label before-upgrade\n  \
-        keyvault-backup backup --full            (every vault in BACKUP_VAULTS, every item read anew)")]
-    Backup {
-        /// Names or URIs of vaults [default: all of BACKUP_VAULTS].
-        vaults: Vec<String>,
-        /// A name for the backup, by which it can be restored.
-        #[arg(long, value_parser = Label::chosen)]
-        label: Option<Label>,
-        /// Read every item anew, also those that seem unchanged.
-        #[arg(long)]
-        full: bool,
-    },
+    Backup(backup::BackUp),
     /// Restore a backup into a vault.
-    #[command(after_help = "Examples:\n  \
-        keyvault-backup restore contoso-prod --to contoso-dr --dry-run\n  \
-        keyvault-backup restore contoso-prod --to contoso-prod --items secrets/db-password\n  \
-        keyvault-backup restore contoso-prod --to contoso-dr --backup 2026-11-21T02:00:00Z")]
-    Restore {
-        /// The vault whose backup it is.
-        vault: String,
-        /// The vault to restore into; RESTORE_TARGET_VAULTS must name it.
-        #[arg(long, value_name = "VAULT")]
-        to: String,
-        /// latest, an id, a label, or a time: then the newest backup that was complete at that time.
-        #[arg(long, default_value = "latest")]
-        backup: String,
-        /// Patterns of items such as secrets/db-* or !keys/tmp-* [default: all].
-        #[arg(long, value_name = "PATTERN", num_args = 1.., value_delimiter = ',')]
-        items: Vec<String>,
-        /// When another item or version of that name is in the target: skip it, fail before anything is restored, or
-        /// replace it after keeping a safety copy.
-        #[arg(long, value_name = "WHAT", default_value = "skip")]
-        on_conflict: OnConflict,
-        /// When the name is held by a deleted item: recover it, fail before anything is restored, or purge it after
-        /// keeping a safety copy.
-        #[arg(long, value_name = "WHAT", default_value = "recover")]
-        on_deleted: OnDeleted,
-        /// Show what would be done and change nothing.
-        #[arg(long)]
-        dry_run: bool,
-        /// The id of an interrupted restore, to go on with it.
-        #[arg(long, value_name = "ID")]
-        resume: Option<Uuid>,
-    },
+    Restore(restore::Restore),
     /// List the vaults that have backups, or the backups of one vault.
-    #[command(after_help = "Examples:\n  \
-        keyvault-backup list\n  \
-        keyvault-backup list contoso-prod --output json")]
-    List {
-        /// The vault.
-        vault: Option<String>,
-    },
+    List(list::List),
     /// Show a backup and its items.
-    #[command(after_help = "Examples:\n  \
-        keyvault-backup show contoso-prod\n  \
-        keyvault-backup show contoso-prod before-upgrade --output json")]
-    Show {
-        /// The vault.
-        vault: String,
-        /// latest, an id, a label or a time.
-        #[arg(default_value = "latest")]
-        backup: String,
-    },
+    Show(show::Show),
+    /// Remove the backups that the retention policy does not keep.
+    Prune(prune::Prune),
+    /// Check that every stored backup is sound.
+    Verify(verify::Verify),
+    /// Restore the newest backup into an empty vault, compare, and remove it there again.
+    Drill(drill::Drill),
+    /// Show what differs between two backups, or a backup and the vault.
+    Diff(diff::Diff),
+    /// Show how well each vault is protected.
+    Status(status::Status),
+    /// Show or acknowledge what tripped the guard against mass deletion.
+    Guard(guard::Guard),
     /// Print completions for a shell.
     #[command(after_help = "Example:\n  \
         keyvault-backup completions bash > ~/.local/share/bash-completion/completions/keyvault-backup")]
@@ -218,178 +166,37 @@ async fn execute(arguments: Arguments, printer: &Printer) -> Result<End, Vec<Err
         return Err(one(Error::new(ErrorKind::Internal, message)));
     }
     let connections = connections?;
-    let name = |name: &str| VaultName::parse(name, connections.config().cloud).map_err(one);
     match command {
-        Command::Backup { vaults, label, full } => {
-            let vaults = vaults.iter().map(|vault| name(vault)).collect::<Result<Vec<_>, _>>()?;
-            back_up(&connections, vaults, label, full, printer).await.map_err(one)
-        }
-        Command::Restore { vault, to, backup, items, on_conflict, on_deleted, dry_run, resume } => {
-            let (vault, target_vault) = (name(&vault)?, name(&to)?);
-            let request = RestoreRequest { vault, backup, target_vault, items, on_conflict, on_deleted };
-            restore(&connections, request, dry_run, resume, printer).await.map_err(one)
-        }
-        Command::List { vault: None } => {
-            let repository = connections.repository(Role::Restore).map_err(one)?;
-            list_vaults(&repository, printer).await.map_err(one)
-        }
-        Command::List { vault: Some(vault) } => {
-            let repository = connections.repository(Role::Restore).map_err(one)?;
-            list_backups(&repository, &name(&vault)?, printer).await.map_err(one)
-        }
-        Command::Show { vault, backup } => {
-            let repository = connections.repository(Role::Restore).map_err(one)?;
-            show(&repository, &name(&vault)?, &backup, printer).await.map_err(one)
-        }
+        Command::Backup(command) => command.run(&connections, printer).await,
+        Command::Restore(command) => command.run(&connections, printer).await,
+        Command::List(command) => command.run(&connections, printer).await,
+        Command::Show(command) => command.run(&connections, printer).await,
+        Command::Prune(command) => command.run(&connections, printer).await,
+        Command::Verify(command) => command.run(&connections, printer).await,
+        Command::Drill(command) => command.run(&connections, printer).await,
+        Command::Diff(command) => command.run(&connections, printer).await,
+        Command::Status(command) => command.run(&connections, printer).await,
+        Command::Guard(command) => command.run(&connections, printer).await,
         Command::Serve { .. } | Command::Completions { .. } => Ok(End::GOOD),
     }
+    .map_err(one)
 }
 
-async fn back_up(
-    connections: &Connections,
-    vaults: Vec<VaultName>,
-    label: Option<Label>,
-    full: bool,
-    printer: &Printer,
-) -> Result<End> {
-    let vaults = if vaults.is_empty() { connections.config().vaults.clone() } else { vaults };
-    if vaults.is_empty() {
-        let message = "There is nothing to back up: name a vault, or set BACKUP_VAULTS.";
+/// The vault of that name or URI.
+fn name(connections: &Connections, name: &str) -> Result<VaultName> {
+    VaultName::parse(name, connections.config().cloud)
+}
+
+/// The vaults of these names, or all in scope when there are none.
+fn vaults(connections: &Connections, names: &[String]) -> Result<Vec<VaultName>> {
+    if names.is_empty() && connections.config().vaults.is_empty() {
+        let message = "There is nothing to do: name a vault, or set BACKUP_VAULTS.";
         return Err(Error::invalid("BACKUP_VAULTS", message));
     }
-    let repository = connections.repository(Role::Backup)?;
-    let work = stream::iter(vaults)
-        .map(|vault| {
-            let (repository, label) = (&repository, label.clone());
-            async move {
-                let now = now();
-                let request = json!(BackupRequest { full });
-                let mut operation = Operation::new(Uuid::new_v4(), OperationKind::Backup, vault.clone(), request, now);
-                operation.label = label;
-                let progress = Arc::new(Progress::default());
-                let bar = printer.progress(&format!("Backing up {vault}"), &progress);
-                let result = async {
-                    repository.create_operation(&operation).await?;
-                    jobs::back_up(connections, operation, Attempts::Last, &progress, now).await
-                }
-                .await;
-                bar.finish();
-                (vault, result)
-            }
-        })
-        .buffer_unordered(VAULTS_AT_ONCE)
-        .collect::<Vec<(VaultName, Result<Operation>)>>();
-    let results = tokio::select! {
-        results = work => results,
-        _ = tokio::signal::ctrl_c() => {
-            let message = "Stopped. Backups that were finished stay; of the others nothing is to be seen. Give the command \
-                           again; it may wait half a minute until the storage knows that this one has ended.";
-            return Err(Error::new(ErrorKind::Unavailable, message));
-        }
-    };
-    printer.backups(&results);
-    Ok(End::of_operations(results.iter().map(|(_, result)| result.as_ref())))
-}
-
-async fn restore(
-    connections: &Connections,
-    request: RestoreRequest,
-    dry_run: bool,
-    resume: Option<Uuid>,
-    printer: &Printer,
-) -> Result<End> {
-    connections.config().check_restore_target(&request.target_vault)?;
-    if dry_run {
-        let plan = jobs::plan_restore(connections, &request).await?;
-        printer.plan(&plan);
-        return Ok(End::GOOD);
+    if names.is_empty() {
+        return Ok(connections.config().vaults.clone());
     }
-    let repository = connections.repository(Role::Restore)?;
-    // A backup that does not exist is a mistake of the command, not an operation that fails.
-    let selector: Selector = request.backup.parse()?;
-    repository.find(&request.vault, &selector).await?;
-    let now = now();
-    let mut operation = Operation::new(
-        resume.unwrap_or_else(Uuid::new_v4),
-        OperationKind::Restore,
-        request.vault.clone(),
-        json!(request),
-        now,
-    );
-    operation.target_vault = Some(request.target_vault.clone());
-    if let Some(known) = repository.create_operation(&operation).await? {
-        if known.request != operation.request {
-            let message = format!("Operation {} is not this restore. Repeat the command that began it.", operation.id);
-            return Err(Error::invalid("--resume", message));
-        }
-        operation = known;
-    }
-    if !operation.status.is_final() {
-        let id = operation.id;
-        let progress = Arc::new(Progress::default());
-        let bar = printer.progress(&format!("Restoring into {}", request.target_vault), &progress);
-        let work = jobs::restore(connections, operation, Attempts::Last, &progress, now);
-        let result = tokio::select! {
-            result = work => result,
-            _ = tokio::signal::ctrl_c() => {
-                let message = format!(
-                    "Stopped. What was restored stays; go on with the same command and --resume {id}."
-                );
-                Err(Error::new(ErrorKind::Unavailable, message))
-            }
-        };
-        bar.finish();
-        operation = result?;
-    }
-    printer.restored(&operation);
-    Ok(End::of_operations([Ok(&operation)]))
-}
-
-async fn list_vaults(repository: &Repository, printer: &Printer) -> Result<End> {
-    let mut rows = Vec::new();
-    for vault in repository.vaults().await? {
-        let backups = repository.backups(&vault).await?;
-        let newest = match backups.last() {
-            Some(newest) => Some(row(repository, newest.clone()).await?),
-            None => None,
-        };
-        rows.push((vault, backups.len(), newest));
-    }
-    printer.vaults(&repository.describe(), &rows);
-    Ok(end_of_listing(rows.iter().filter_map(|(_, _, newest)| newest.as_ref())))
-}
-
-async fn list_backups(repository: &Repository, vault: &VaultName, printer: &Printer) -> Result<End> {
-    let backups = repository.backups(vault).await?;
-    if backups.is_empty() {
-        // Says which vaults there are.
-        repository.find(vault, &Selector::Latest).await?;
-    }
-    let newest_first = backups.into_iter().rev();
-    let rows: Vec<Row> =
-        stream::iter(newest_first).map(|backup| row(repository, backup)).buffered(8).try_collect().await?;
-    printer.backup_list(vault, &rows);
-    Ok(end_of_listing(&rows))
-}
-
-/// A backup of a listing. One that is damaged, or from a newer release, must not hide the others.
-async fn row(repository: &Repository, backup: BackupRef) -> Result<Row> {
-    match repository.header(&backup).await {
-        Err(error) if !error.kind().is_of_stored_data() => Err(error),
-        header => Ok((backup, header)),
-    }
-}
-
-fn end_of_listing<'a>(rows: impl IntoIterator<Item = &'a Row>) -> End {
-    let unreadable = rows.into_iter().find_map(|(_, header)| header.as_ref().err());
-    unreadable.map_or(End::GOOD, |error| End::of_errors(std::slice::from_ref(error)))
-}
-
-async fn show(repository: &Repository, vault: &VaultName, backup: &str, printer: &Printer) -> Result<End> {
-    let selector: Selector = backup.parse()?;
-    let manifest = repository.open(&repository.find(vault, &selector).await?).await?;
-    printer.backup(&manifest);
-    Ok(End::GOOD)
+    names.iter().map(|vault| name(connections, vault)).collect()
 }
 
 #[allow(clippy::disallowed_methods, reason = "a use case is given the time; this is where it comes from")]

@@ -1,0 +1,160 @@
+//! `keyvault-backup list`.
+
+use clap::Args;
+use futures::{StreamExt as _, TryStreamExt as _, stream};
+use indicatif::HumanBytes;
+use serde_json::{Value, json};
+
+use super::{
+    name,
+    print::{End, Printer, table},
+};
+use crate::{
+    config::connect::{Connections, Role},
+    error::Result,
+    json,
+    model::VaultName,
+    repository::{BackupRef, Repository, Selector, manifest::Header},
+};
+
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:\n  \
+    keyvault-backup list\n  \
+    keyvault-backup list contoso-prod --output json")]
+pub(super) struct List {
+    /// The vault.
+    vault: Option<String>,
+}
+
+impl List {
+    pub(super) async fn run(self, connections: &Connections, printer: &Printer) -> Result<End> {
+        let repository = connections.repository(Role::Restore)?;
+        match self.vault {
+            Some(vault) => list_backups(&repository, &name(connections, &vault)?, printer).await,
+            None => list_vaults(&repository, printer).await,
+        }
+    }
+}
+
+/// A backup of a listing, whose manifest may be damaged or from a newer release.
+type Row = (BackupRef, Result<Header>);
+
+const UNREADABLE: &str = "Unreadable";
+
+async fn list_vaults(repository: &Repository, printer: &Printer) -> Result<End> {
+    let mut rows = Vec::new();
+    for vault in repository.vaults().await? {
+        let backups = repository.backups(&vault).await?;
+        let newest = match backups.last() {
+            Some(newest) => Some(read(repository, newest.clone()).await?),
+            None => None,
+        };
+        rows.push((vault, backups.len(), newest));
+    }
+    print_vaults(printer, &repository.describe(), &rows);
+    Ok(end_of_listing(rows.iter().filter_map(|(_, _, newest)| newest.as_ref())))
+}
+
+async fn list_backups(repository: &Repository, vault: &VaultName, printer: &Printer) -> Result<End> {
+    let backups = repository.backups(vault).await?;
+    if backups.is_empty() {
+        // Says which vaults there are.
+        repository.find(vault, &Selector::Latest).await?;
+    }
+    let newest_first = backups.into_iter().rev();
+    let rows: Vec<Row> =
+        stream::iter(newest_first).map(|backup| read(repository, backup)).buffered(8).try_collect().await?;
+    print_backups(printer, vault, &rows);
+    Ok(end_of_listing(&rows))
+}
+
+/// A backup of a listing. One that is damaged, or from a newer release, must not hide the others.
+async fn read(repository: &Repository, backup: BackupRef) -> Result<Row> {
+    match repository.header(&backup).await {
+        Err(error) if !error.kind().is_of_stored_data() => Err(error),
+        header => Ok((backup, header)),
+    }
+}
+
+fn end_of_listing<'a>(rows: impl IntoIterator<Item = &'a Row>) -> End {
+    let unreadable = rows.into_iter().find_map(|(_, header)| header.as_ref().err());
+    unreadable.map_or(End::GOOD, |error| End::of_errors(std::slice::from_ref(error)))
+}
+
+fn print_vaults(printer: &Printer, place: &str, rows: &[(VaultName, usize, Option<Row>)]) {
+    if printer.is_json() {
+        let value: Vec<Value> = rows
+            .iter()
+            .map(|(vault, backups, newest)| {
+                json!({ "vault": vault, "backups": backups, "newest": newest.as_ref().map(describe) })
+            })
+            .collect();
+        printer.json(&json!({ "value": value }));
+        return;
+    }
+    if rows.is_empty() {
+        printer.line(format!("There is no backup in {place}. Make one with: keyvault-backup backup VAULT"));
+        return;
+    }
+    let mut table = table(&["Vault", "Backups", "Newest", "Result", "Items", "Size"]);
+    for (vault, backups, newest) in rows {
+        let mut row = vec![vault.to_string(), backups.to_string()];
+        match newest {
+            Some((_, Ok(newest))) => row.extend(summary(newest)),
+            Some((backup, Err(_))) => row.extend([backup.id.to_string(), UNREADABLE.to_owned()]),
+            None => (),
+        }
+        table.add_row(row);
+    }
+    printer.line(table);
+    rows.iter().filter_map(|(_, _, newest)| newest.as_ref()).for_each(|row| complain(printer, row));
+}
+
+/// The backups of a vault, in the order in which they come.
+fn print_backups(printer: &Printer, vault: &VaultName, rows: &[Row]) {
+    if printer.is_json() {
+        let value: Vec<Value> = rows.iter().map(describe).collect();
+        printer.json(&json!({ "vault": vault, "value": value }));
+        return;
+    }
+    let mut table = table(&["Backup", "Result", "Items", "Size", "Full", "Label"]);
+    for (backup, header) in rows {
+        let label = backup.label.as_ref().map(ToString::to_string).unwrap_or_default();
+        match header {
+            Ok(header) => {
+                let mut row = summary(header);
+                row.extend([if header.full { "yes".into() } else { String::new() }, label]);
+                table.add_row(row);
+            }
+            Err(_) => {
+                let nothing = String::new;
+                let row = [backup.id.to_string(), UNREADABLE.into(), nothing(), nothing(), nothing(), label];
+                table.add_row(row);
+            }
+        }
+    }
+    printer.line(table);
+    rows.iter().for_each(|row| complain(printer, row));
+}
+
+fn describe((backup, header): &Row) -> Value {
+    match header {
+        Ok(header) => json::backup_summary(header),
+        Err(error) => json::unreadable_backup(backup, error),
+    }
+}
+
+fn complain(printer: &Printer, (_, header): &Row) {
+    if let Err(error) = header {
+        printer.complain(error.chain());
+    }
+}
+
+fn summary(header: &Header) -> Vec<String> {
+    vec![
+        header.backup_id.to_string(),
+        header.status.to_string(),
+        header.counts.items().to_string(),
+        HumanBytes(header.counts.bytes).to_string(),
+    ]
+}

@@ -1,0 +1,140 @@
+//! Backing a vault up.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    backup::{self, Backup},
+    config::connect::{Connections, Role},
+    error::Result,
+    event,
+    events::name,
+    model::{BackupId, ItemId, Timestamp, VaultName},
+    operation::{Attempts, Done, attempt},
+    report::{ItemReport, Outcome, Problem, Progress, Status},
+    repository::{manifest::Header, operation::Operation},
+};
+
+/// What a backup may be asked for beside its vault and its label. Kept in the operation's record.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct BackupRequest {
+    /// Read every item anew.
+    pub full: bool,
+}
+
+/// Backs the operation's vault up. See [`attempt`] for what is returned and recorded.
+pub async fn back_up(
+    connections: &Connections,
+    operation: Operation,
+    attempts: Attempts,
+    progress: &Progress,
+    now: Timestamp,
+) -> Result<Operation> {
+    let repository = connections.repository(Role::Backup)?;
+    let request: Result<BackupRequest> = super::request(&operation);
+    let (vault, operation_id, label) = (operation.vault.clone(), operation.id, operation.label.clone());
+    let work = async {
+        let config = connections.config();
+        let options = backup::Options {
+            id: repository.backup_id(&vault, operation_id, now).await?,
+            label,
+            filter: config.filter.clone(),
+            full: request?.full,
+            full_every: config.full_every,
+            concurrency: config.concurrency,
+        };
+        let vault = connections.vault(&vault, Role::Backup)?;
+        backup::run(&vault, &repository, operation_id, &options, progress, now).await.map(|backup| match backup {
+            Backup::Committed(header) => backup_done(&header),
+            Backup::NotNeeded => not_needed(),
+        })
+    };
+    let result = attempt(&repository, operation, attempts, progress, now, work).await;
+    tell_backup(&vault, &result);
+    result
+}
+
+fn backup_done(header: &Header) -> Done {
+    let Header { counts, failures, .. } = header;
+    let mut items = Vec::new();
+    let mut problems = Vec::new();
+    for failure in failures {
+        let problem = Problem { code: failure.code.clone(), message: failure.reason.clone(), target: None };
+        match failure.name.as_deref().and_then(|name| name.parse().ok()) {
+            Some(name) => items.push(ItemReport {
+                item: ItemId { kind: failure.kind, name },
+                outcome: Outcome::Failed,
+                version: None,
+                problem: Some(problem),
+            }),
+            None => problems.push(Problem { target: Some(failure.kind.to_string()), ..problem }),
+        }
+    }
+    let mut message = format!(
+        "Backup {} holds {} items: {} read, {} unchanged.",
+        header.backup_id,
+        counts.items(),
+        counts.read,
+        counts.carried_over
+    );
+    if counts.stale + counts.missing > 0 {
+        message.push_str(&format!(" {} are older copies, {} are missing.", counts.stale, counts.missing));
+    }
+    let counts = [
+        ("keys", counts.keys),
+        ("secrets", counts.secrets),
+        ("certificates", counts.certificates),
+        ("managedSkipped", counts.managed_skipped),
+        ("filteredOut", counts.filtered_out),
+        ("read", counts.read),
+        ("carriedOver", counts.carried_over),
+        ("stale", counts.stale),
+        ("missing", counts.missing),
+    ];
+    Done {
+        status: header.status,
+        backup_id: Some(header.backup_id.clone()),
+        counts: counts.into_iter().map(|(name, count)| (name.to_owned(), count)).collect(),
+        message,
+        problems,
+        items,
+    }
+}
+
+fn not_needed() -> Done {
+    Done {
+        status: Status::Succeeded,
+        backup_id: None,
+        counts: BTreeMap::from([("notNeeded".to_owned(), 1)]),
+        message: "Not needed: another backup of this vault was running when this one had its turn.".to_owned(),
+        problems: Vec::new(),
+        items: Vec::new(),
+    }
+}
+
+fn tell_backup(vault: &VaultName, result: &Result<Operation>) {
+    match result {
+        Ok(operation) if operation.counts.contains_key("notNeeded") => {
+            event!(INFO, name::BACKUP_NOT_NEEDED, %vault, operation = %operation.id);
+        }
+        Ok(operation) => {
+            let backup = operation.backup_id.as_ref().map(BackupId::as_str).unwrap_or_default();
+            let message = operation.message.as_deref().unwrap_or_default();
+            let problem = operation.problems.first().map(|problem| problem.message.as_str()).unwrap_or_default();
+            match operation.status {
+                Status::Succeeded => {
+                    event!(INFO, name::BACKUP_COMPLETED, %vault, operation = %operation.id, backup, message);
+                }
+                Status::PartiallySucceeded => {
+                    event!(ERROR, name::BACKUP_PARTIAL, %vault, operation = %operation.id, backup, message, problem);
+                }
+                _ => event!(ERROR, name::BACKUP_FAILED, %vault, operation = %operation.id, message, problem),
+            }
+        }
+        Err(error) => {
+            tracing::warn!(%vault, error = %error.chain(), "this attempt at a backup failed; another follows")
+        }
+    }
+}

@@ -1,0 +1,167 @@
+//! Restoring a backup into a vault.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    config::connect::{Connections, Role},
+    error::{Error, ErrorKind, Result},
+    event,
+    events::name,
+    model::{BackupId, Timestamp, VaultName, filter::ItemFilter},
+    operation::{Attempts, Done, attempt},
+    report::{ItemReport, Progress, Status},
+    repository::{Repository, Selector, manifest::Manifest, operation::Operation},
+    restore::{self, OnConflict, OnDeleted, Plan},
+};
+
+/// What a restore is asked for. Kept in the operation's record.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct RestoreRequest {
+    /// The vault whose backup it is.
+    pub vault: VaultName,
+    /// Which backup, as a person names it.
+    pub backup: String,
+    /// The vault to restore into.
+    pub target_vault: VaultName,
+    /// Patterns of items; empty means all.
+    #[serde(default)]
+    pub items: Vec<String>,
+    /// Names in use.
+    #[serde(default)]
+    pub on_conflict: OnConflict,
+    /// Names held by deleted items.
+    #[serde(default)]
+    pub on_deleted: OnDeleted,
+}
+
+/// Looks at the target and says what a restore would do. Changes nothing.
+pub async fn plan_restore(connections: &Connections, request: &RestoreRequest) -> Result<Plan> {
+    let repository = connections.repository(Role::Restore)?;
+    let (_, plan) = plan(connections, &repository, request).await?;
+    Ok(plan)
+}
+
+/// Restores what the operation's request names. See [`attempt`] for what is returned and recorded.
+pub async fn restore(
+    connections: &Connections,
+    operation: Operation,
+    attempts: Attempts,
+    progress: &Progress,
+    now: Timestamp,
+) -> Result<Operation> {
+    let repository = connections.repository(Role::Restore)?;
+    let request: Result<RestoreRequest> = super::request(&operation);
+    let id = operation.id;
+    let target = operation.target_vault.clone();
+    let work = async {
+        let request = request?;
+        connections.config().check_restore_target(&request.target_vault)?;
+        let (manifest, plan, resumed) = match repository.kept_plan(id).await? {
+            Some(kept) => {
+                let plan: Plan = decode_plan(&kept)?;
+                let backup = repository.find(&request.vault, &Selector::Id(plan.backup_id.clone())).await?;
+                (repository.open(&backup).await?, plan, true)
+            }
+            None => {
+                let (manifest, mut plan) = plan(connections, &repository, &request).await?;
+                if restore_options(connections, &request)?.may_replace() {
+                    plan.safety_backup = Some(BackupId::new(now, id.as_fields().0));
+                }
+                let text = serde_json::to_vec(&plan).map_err(|cause| {
+                    Error::new(ErrorKind::Internal, "Could not write the plan of the restore as JSON.").because(cause)
+                })?;
+                let kept = repository.keep_plan(id, text.into()).await?;
+                (manifest, decode_plan(&kept)?, false)
+            }
+        };
+        let options = restore_options(connections, &request)?;
+        if let Some(refusal) = plan.refusal(&options) {
+            return Err(refusal);
+        }
+        let vault = connections.vault(&request.target_vault, Role::Restore)?;
+        let items = restore::execute(&plan, &manifest, &repository, &vault, &options, resumed, progress).await;
+        Ok(restore_done(&plan, items))
+    };
+    let result = attempt(&repository, operation, attempts, progress, now, work).await;
+    tell_restore(target.as_ref(), &result);
+    result
+}
+
+async fn plan(
+    connections: &Connections,
+    repository: &Repository,
+    request: &RestoreRequest,
+) -> Result<(Manifest, Plan)> {
+    connections.config().check_restore_target(&request.target_vault)?;
+    let selector: Selector = request.backup.parse()?;
+    let backup = repository.find(&request.vault, &selector).await?;
+    let manifest = repository.open(&backup).await?;
+    let vault = connections.vault(&request.target_vault, Role::Restore)?;
+    let plan = restore::plan(&manifest, &vault, &restore_options(connections, request)?).await?;
+    Ok((manifest, plan))
+}
+
+fn restore_options(connections: &Connections, request: &RestoreRequest) -> Result<restore::Options> {
+    Ok(restore::Options {
+        filter: ItemFilter::new(&request.items)?,
+        on_conflict: request.on_conflict,
+        on_deleted: request.on_deleted,
+        concurrency: connections.config().concurrency,
+    })
+}
+
+fn decode_plan(text: &[u8]) -> Result<Plan> {
+    serde_json::from_slice(text).map_err(|cause| {
+        let message = "The kept plan of the restore is damaged. Start the restore again: what is restored already is \
+                       recognised.";
+        Error::new(ErrorKind::Corrupt, message).because(cause)
+    })
+}
+
+fn restore_done(plan: &Plan, items: Vec<ItemReport>) -> Done {
+    let mut counts: BTreeMap<String, u64> = BTreeMap::new();
+    for item in &items {
+        *counts.entry(item.outcome.as_str().to_owned()).or_default() += 1;
+    }
+    let parts: Vec<String> = counts.iter().map(|(outcome, count)| format!("{count} {outcome}")).collect();
+    let message = format!(
+        "Backup {} of vault {} into vault {}: {}.",
+        plan.backup_id,
+        plan.vault,
+        plan.target_vault,
+        if parts.is_empty() { "it holds no items".to_owned() } else { parts.join(", ") }
+    );
+    Done {
+        status: restore::status(&items),
+        backup_id: Some(plan.backup_id.clone()),
+        counts,
+        message,
+        problems: Vec::new(),
+        items,
+    }
+}
+
+fn tell_restore(target: Option<&VaultName>, result: &Result<Operation>) {
+    let target = target.map(VaultName::as_str).unwrap_or_default();
+    match result {
+        Ok(operation) => {
+            let (vault, id) = (&operation.vault, operation.id);
+            let message = operation.message.as_deref().unwrap_or_default();
+            match operation.status {
+                Status::Succeeded => {
+                    event!(INFO, name::RESTORE_COMPLETED, %vault, target_vault = target, operation = %id, message);
+                }
+                Status::PartiallySucceeded => {
+                    event!(ERROR, name::RESTORE_PARTIAL, %vault, target_vault = target, operation = %id, message);
+                }
+                _ => event!(ERROR, name::RESTORE_FAILED, %vault, target_vault = target, operation = %id, message),
+            }
+        }
+        Err(error) => {
+            tracing::warn!(target_vault = target, error = %error.chain(), "this attempt at a restore failed; another follows")
+        }
+    }
+}
