@@ -67,6 +67,7 @@ settings() {
   "Values": {
     "FUNCTIONS_WORKER_RUNTIME": "custom",
     "BACKUP_SCHEDULE": "0 0 2 * * *",
+    "VERIFY_SCHEDULE": "0 0 4 * * 6",
     "BACKUP_QUEUE": "keyvault-backup-jobs",
     "RESTORE_QUEUE": "keyvault-restore-jobs",
     "BACKUP_VAULTS": "contoso-production,contoso-guarded",

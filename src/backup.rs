@@ -330,6 +330,7 @@ impl<'a> Run<'a> {
             label: self.options.label.clone(),
             previous_backup: self.base.map(|base| base.header.backup_id.clone()),
             filter: self.options.filter.patterns().to_vec(),
+            guard: None,
             counts,
             failures,
         };

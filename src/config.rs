@@ -2,63 +2,27 @@
 //! once, each with the setting's name and the remedy.
 
 pub mod connect;
+mod settings;
 
 use std::{path::PathBuf, time::Duration};
 
-use clap::Args;
 use url::Url;
 use uuid::Uuid;
 
+pub use self::settings::Settings;
 use crate::{
     error::{Error, ErrorKind, Result},
+    guard,
     model::{Cloud, VaultName, filter::ItemFilter},
+    retention::Policy,
     vault::pacing::DEFAULT_REQUESTS_PER_SECOND,
 };
 
-/// The settings as they were typed.
-///
-/// An empty environment variable counts as absent: that is how app settings are switched off in Azure.
-#[derive(Args, Clone, Debug, Default)]
-#[command(next_help_heading = "Settings")]
-pub struct Settings {
-    /// Vaults to back up: names or URIs, separated by commas.
-    #[arg(long, global = true, env = "BACKUP_VAULTS", value_name = "VAULTS", hide_env_values = true)]
-    pub backup_vaults: Option<String>,
-    /// Items to back up: patterns such as secrets/db-* or !keys/tmp-*, separated by commas [default: all].
-    #[arg(long, global = true, env = "BACKUP_ITEMS", value_name = "PATTERNS", hide_env_values = true)]
-    pub backup_items: Option<String>,
-    /// Where backups are kept: the URL of a blob container, or of a folder such as file:///mnt/backups.
-    #[arg(long, global = true, env = "BACKUP_STORE_URL", value_name = "URL", hide_env_values = true)]
-    pub backup_store_url: Option<String>,
-    /// Where leases and operation records are kept [default: BACKUP_STORE_URL with -state added].
-    #[arg(long, global = true, env = "STATE_STORE_URL", value_name = "URL", hide_env_values = true)]
-    pub state_store_url: Option<String>,
-    /// After how many days every item is read anew, changed or not [default: 7].
-    #[arg(long, global = true, env = "BACKUP_FULL_EVERY_DAYS", value_name = "DAYS", hide_env_values = true)]
-    pub backup_full_every_days: Option<String>,
-    /// Requests per second to one vault [default: 100, a quarter of Key Vault's quota]. A quarter of them may be
-    /// restores.
-    #[arg(long, global = true, env = "BACKUP_REQUESTS_PER_SECOND", value_name = "NUMBER", hide_env_values = true)]
-    pub backup_requests_per_second: Option<String>,
-    /// Items of one vault that are dealt with at once [default: 16].
-    #[arg(long, global = true, env = "BACKUP_CONCURRENCY", value_name = "NUMBER", hide_env_values = true)]
-    pub backup_concurrency: Option<String>,
-    /// Vaults that may be restored into: names or URIs, separated by commas [default: none].
-    #[arg(long, global = true, env = "RESTORE_TARGET_VAULTS", value_name = "VAULTS", hide_env_values = true)]
-    pub restore_target_vaults: Option<String>,
-    /// Client id of the managed identity that backs up.
-    #[arg(long, global = true, env = "BACKUP_IDENTITY_CLIENT_ID", value_name = "GUID", hide_env_values = true)]
-    pub backup_identity_client_id: Option<String>,
-    /// Client id of the managed identity that restores.
-    #[arg(long, global = true, env = "RESTORE_IDENTITY_CLIENT_ID", value_name = "GUID", hide_env_values = true)]
-    pub restore_identity_client_id: Option<String>,
-    /// The cloud: public, usgovernment or china [default: public].
-    #[arg(long, global = true, env = "AZURE_CLOUD", value_name = "CLOUD", hide_env_values = true)]
-    pub azure_cloud: Option<String>,
-    /// What is logged: error, warn, info, debug or trace [default: info; off on the command line].
-    #[arg(long, global = true, env = "LOG_LEVEL", value_name = "LEVEL", hide_env_values = true)]
-    pub log_level: Option<String>,
-}
+/// Seconds.
+const HOUR: u64 = 3600;
+
+/// Seconds.
+const DAY: u64 = 24 * HOUR;
 
 /// The settings as they are meant.
 #[derive(Clone, Debug)]
@@ -81,10 +45,24 @@ pub struct Config {
     pub concurrency: usize,
     /// Where restores may go.
     pub restore_targets: Vec<VaultName>,
+    /// Which backups are kept; `None` keeps all.
+    pub keep: Option<Policy>,
+    /// How long the backup container protects a blob from its creation, if it does.
+    pub immutable_for: Option<Duration>,
+    /// When the guard trips.
+    pub guard: guard::Limits,
+    /// Where drills restore.
+    pub drill_vault: Option<VaultName>,
+    /// How many items a drill restores; `None` means all.
+    pub drill_sample: Option<usize>,
+    /// How old the newest good backup of a vault may be.
+    pub max_age: Duration,
     /// The identity that backs up.
     pub backup_identity: Option<Uuid>,
     /// The identity that restores.
     pub restore_identity: Option<Uuid>,
+    /// The identity that prunes.
+    pub prune_identity: Option<Uuid>,
 }
 
 /// The place of a store.
@@ -126,7 +104,7 @@ impl Config {
                  must change: use two containers.",
             ));
         }
-        let config = Self {
+        let mut config = Self {
             cloud,
             vaults: reader.one("BACKUP_VAULTS", &settings.backup_vaults, vaults).unwrap_or_default(),
             filter: reader
@@ -134,7 +112,7 @@ impl Config {
                 .unwrap_or_default(),
             full_every: reader
                 .one("BACKUP_FULL_EVERY_DAYS", &settings.backup_full_every_days, |text| number(text, 1.0, 365.0))
-                .map_or(Duration::from_secs(7 * 86_400), |days| Duration::from_secs_f64(days * 86_400.0)),
+                .map_or(Duration::from_secs(7 * DAY), |days| Duration::from_secs_f64(days * DAY as f64)),
             requests_per_second: reader
                 .one("BACKUP_REQUESTS_PER_SECOND", &settings.backup_requests_per_second, |text| {
                     number(text, 0.1, 100_000.0)
@@ -146,13 +124,52 @@ impl Config {
             restore_targets: reader
                 .one("RESTORE_TARGET_VAULTS", &settings.restore_target_vaults, vaults)
                 .unwrap_or_default(),
+            keep: reader.one("BACKUP_KEEP", &settings.backup_keep, str::parse),
+            immutable_for: None,
+            guard: guard::Limits {
+                deleted_percent: reader
+                    .one("GUARD_DELETED_PERCENT", &settings.guard_deleted_percent, |text| number(text, 0.0, 100.0))
+                    .unwrap_or(guard::DEFAULT_PERCENT),
+                disabled_percent: reader
+                    .one("GUARD_DISABLED_PERCENT", &settings.guard_disabled_percent, |text| number(text, 0.0, 100.0))
+                    .unwrap_or(guard::DEFAULT_PERCENT),
+            },
+            drill_vault: reader.one("DRILL_VAULT", &settings.drill_vault, |text| VaultName::parse(text, cloud)),
+            drill_sample: reader.one("DRILL_SAMPLE", &settings.drill_sample, |text| whole_number(text, 1, 1_000_000)),
+            max_age: reader
+                .one("STATUS_MAX_AGE_HOURS", &settings.status_max_age_hours, |text| number(text, 1.0, 10_000.0))
+                .map_or(Duration::from_secs(26 * HOUR), |hours| Duration::from_secs_f64(hours * HOUR as f64)),
             backup_identity: reader.one("BACKUP_IDENTITY_CLIENT_ID", &settings.backup_identity_client_id, client_id),
             restore_identity: reader.one("RESTORE_IDENTITY_CLIENT_ID", &settings.restore_identity_client_id, client_id),
+            prune_identity: reader.one("PRUNE_IDENTITY_CLIENT_ID", &settings.prune_identity_client_id, client_id),
             // Only used when there is no mistake, and then both are there.
             backups: backups.unwrap_or_else(|| Location::Folder(PathBuf::new())),
             state: state.unwrap_or_else(|| Location::Folder(PathBuf::new())),
         };
+        config.immutable_for = reader
+            .one("BACKUP_IMMUTABLE_DAYS", &settings.backup_immutable_days, |text| number(text, 1.0, 146_000.0))
+            .map(|days| Duration::from_secs_f64(days * DAY as f64));
+        config.check_together(reader.mistakes);
         if mistakes.is_empty() { Ok(config) } else { Err(mistakes) }
+    }
+
+    /// What is wrong with settings that are right one by one.
+    fn check_together(&self, mistakes: &mut Vec<Error>) {
+        // Immutability counts from the creation of a blob, and a blob is carried over for the full interval.
+        if self.immutable_for.is_some_and(|period| period <= self.full_every) {
+            mistakes.push(Error::invalid(
+                "BACKUP_FULL_EVERY_DAYS",
+                "BACKUP_FULL_EVERY_DAYS is not below BACKUP_IMMUTABLE_DAYS, so newer backups would rely on blobs that are \
+                 no longer protected. Lower it, or lengthen the container's immutability period.",
+            ));
+        }
+        if let Some(drill) = self.drill_vault.as_ref().filter(|drill| self.vaults.contains(drill)) {
+            let message = format!(
+                "DRILL_VAULT is {drill}, which BACKUP_VAULTS names too. A drill deletes what it has restored: give it a \
+                 vault of its own that holds nothing else."
+            );
+            mistakes.push(Error::invalid("DRILL_VAULT", message));
+        }
     }
 
     /// Checks that restores may go into this vault.

@@ -25,6 +25,24 @@ pub mod name {
     pub const RESTORE_PARTIAL: &str = "restore.partial";
     /// A restore brought nothing back.
     pub const RESTORE_FAILED: &str = "restore.failed";
+    /// Backups were removed by the retention policy.
+    pub const PRUNE_COMPLETED: &str = "prune.completed";
+    /// Backups that the retention policy does not keep could not be removed.
+    pub const PRUNE_FAILED: &str = "prune.failed";
+    /// Many items vanished or were disabled since the last good backup; nothing is pruned until a person acknowledges.
+    pub const GUARD_TRIPPED: &str = "guard.tripped";
+    /// A person acknowledged what tripped the guard.
+    pub const GUARD_ACKNOWLEDGED: &str = "guard.acknowledged";
+    /// A verification found every backup of a vault sound.
+    pub const VERIFY_COMPLETED: &str = "verify.completed";
+    /// A verification found damage, or could not be done.
+    pub const VERIFY_FAILED: &str = "verify.failed";
+    /// A drill restored a backup and found it as it was backed up.
+    pub const DRILL_COMPLETED: &str = "drill.completed";
+    /// A drill did not bring everything back, or could not be done.
+    pub const DRILL_FAILED: &str = "drill.failed";
+    /// No worker will ever finish an operation that was begun.
+    pub const OPERATION_ABANDONED: &str = "operation.abandoned";
     /// A queue message could not be understood.
     pub const MESSAGE_REFUSED: &str = "message.refused";
     /// The settings are wrong; nothing can be done until they are corrected.

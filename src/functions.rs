@@ -29,11 +29,12 @@ use crate::{
     event,
     events::name,
     model::Timestamp,
+    repository::operation::OperationKind,
 };
 
 /// Every function of the app: the names of their folders, and the paths at which the host calls them.
-pub const FUNCTIONS: [&str; 6] =
-    ["BackupTimer", "BackupWorker", "BackupsHttp", "RestoreHttp", "RestoreWorker", "OperationsHttp"];
+pub const FUNCTIONS: [&str; 7] =
+    ["BackupTimer", "BackupWorker", "BackupsHttp", "RestoreHttp", "RestoreWorker", "OperationsHttp", "VerifyTimer"];
 
 /// What the handler works with: connections, or everything that is wrong with the settings. With wrong settings the
 /// handler stays up and every invocation says what is wrong; a handler that exits would be restarted three times and
@@ -109,8 +110,9 @@ async fn run(connections: &Settled, function: &str, body: &[u8]) -> Result<Reply
     };
     let now = Timestamp::from(OffsetDateTime::now_utc());
     match function {
-        "BackupTimer" => work::start_backups(connections, now),
-        "BackupWorker" => work::backup(connections, &invocation, now).await,
+        "BackupTimer" => work::start(connections, OperationKind::Backup, now),
+        "VerifyTimer" => work::start(connections, OperationKind::Verify, now),
+        "BackupWorker" => work::do_job(connections, &invocation, now).await,
         "RestoreWorker" => work::restore(connections, &invocation, now).await,
         "BackupsHttp" => Ok(http::backups(connections, &invocation.http("req")?, now).await),
         "RestoreHttp" => Ok(http::restore(connections, &invocation.http("req")?, now).await),

@@ -4,16 +4,24 @@
 
 pub mod error;
 pub mod events;
+pub mod guard;
 pub mod model;
 pub mod report;
+pub mod retention;
 pub mod store;
 pub mod vault;
 
 pub mod repository;
 
 pub mod backup;
+pub mod coverage;
+pub mod diff;
 pub mod operation;
+pub mod prune;
 pub mod restore;
+pub mod verify;
+
+pub mod drill;
 
 pub mod config;
 pub mod jobs;

@@ -113,7 +113,14 @@ where
             }
         }
     };
-    repository.save_operation(&operation).await.map_err(|error| {
+    let saved = async {
+        // First: when only one of the two is written, the attempt after this one writes both again.
+        if operation.status.is_final() && !operation.counts.contains_key("notNeeded") {
+            repository.save_last_operation(&operation).await?;
+        }
+        repository.save_operation(&operation).await
+    };
+    saved.await.map_err(|error| {
         let message = format!("The outcome of operation {} could not be recorded.", operation.id);
         Error::new(error.kind(), message).because(error)
     })?;

@@ -18,8 +18,8 @@ use uuid::Uuid;
 pub use self::selector::Selector;
 use self::{
     draft::{Draft, Stored},
-    manifest::{Header, Item, Manifest},
-    operation::{OPERATION_VERSION, Operation},
+    manifest::{Guard, Header, Item, Manifest},
+    operation::{OPERATION_VERSION, Operation, OperationKind},
 };
 use crate::{
     error::{Error, ErrorKind, Result},
@@ -254,6 +254,46 @@ impl Repository {
             return Err(Error::new(ErrorKind::NewerFormat, message));
         }
         Ok(operation)
+    }
+
+    /// Keeps an ended operation as the last of its kind on its vault, without its items.
+    pub async fn save_last_operation(&self, operation: &Operation) -> Result<()> {
+        let operation = Operation { items: Vec::new(), ..operation.clone() };
+        self.state.replace(&names::last_operation(&operation.vault, operation.kind), encode(&operation)?).await
+    }
+
+    /// The last operation of that kind on that vault that ended, without its items.
+    pub async fn last_operation(&self, vault: &VaultName, kind: OperationKind) -> Result<Option<Operation>> {
+        let name = names::last_operation(vault, kind);
+        match self.state.read(&name).await {
+            Ok(text) => decode(&name, &text).map(Some),
+            Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Why the guard of a vault is up, if it is: the newest backup that can be read says so, and nobody has
+    /// acknowledged it.
+    pub async fn guard(&self, vault: &VaultName) -> Result<Option<Guard>> {
+        for backup in self.backups(vault).await?.iter().rev().filter(|backup| !backup.is_safety_copy()) {
+            let header = match self.header(backup).await {
+                Err(error) if error.kind().is_of_stored_data() => continue,
+                header => header?,
+            };
+            let Some(guard) = header.guard else { return Ok(None) };
+            let acknowledged = match self.state.read(&names::acknowledgement(vault, &guard.tripped_by)).await {
+                Ok(_) => true,
+                Err(error) if error.kind() == ErrorKind::NotFound => false,
+                Err(error) => return Err(error),
+            };
+            return Ok(Some(guard).filter(|_| !acknowledged));
+        }
+        Ok(None)
+    }
+
+    /// Keeps a person's word that what tripped the guard was meant. `text` says who and why.
+    pub async fn acknowledge(&self, vault: &VaultName, guard: &Guard, text: Bytes) -> Result<()> {
+        self.state.create(&names::acknowledgement(vault, &guard.tripped_by), text).await.map(drop)
     }
 
     /// Operations, newest first, and what to pass as `after` to go on.

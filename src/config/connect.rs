@@ -39,6 +39,8 @@ pub enum Role {
     Backup,
     /// Reads the backup container; restores and recovers.
     Restore,
+    /// Removes backups that the retention policy does not keep; has no right to any vault.
+    Prune,
 }
 
 /// Everything that can be reached with the settings.
@@ -112,14 +114,21 @@ impl Connections {
         if let Some(credential) = credentials.get(&role) {
             return Ok(credential.clone());
         }
-        let Config { backup_identity, restore_identity, .. } = self.config;
+        let Config { backup_identity, restore_identity, prune_identity, .. } = self.config;
         if let (Some(_), None) | (None, Some(_)) = (backup_identity, restore_identity) {
             tracing::warn!(
                 "only one of BACKUP_IDENTITY_CLIENT_ID and RESTORE_IDENTITY_CLIENT_ID is set: one identity can both back \
                  up and restore, so stealing it is enough to read every value"
             );
         }
+        if role == Role::Prune && prune_identity.is_none() && backup_identity.is_some() {
+            tracing::warn!(
+                "PRUNE_IDENTITY_CLIENT_ID is not set: the identity that backs up removes backups too, so stealing it is \
+                 enough to destroy them"
+            );
+        }
         let client_id = match role {
+            Role::Prune => prune_identity.or(backup_identity).or(restore_identity),
             Role::Backup => backup_identity.or(restore_identity),
             Role::Restore => restore_identity.or(backup_identity),
         };

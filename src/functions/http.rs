@@ -7,14 +7,17 @@ use uuid::Uuid;
 use super::{
     api::{self, StartBackups, StartRestore},
     host::{HttpRequest, HttpResponse, Reply},
-    work::{BackupMessage, RestoreMessage, encode, restore_operation},
+    work::{JobMessage, RestoreMessage, encode, restore_operation},
 };
 use crate::{
     config::connect::{Connections, Role},
     error::{Error, ErrorKind, Result},
     jobs, json,
     model::{Timestamp, VaultName},
-    repository::{BackupRef, Repository, Selector, operation::Operation},
+    repository::{
+        BackupRef, Repository, Selector,
+        operation::{Operation, OperationKind},
+    },
 };
 
 /// Headers read at once for a listing.
@@ -59,7 +62,14 @@ async fn start_backups(connections: &Connections, request: &HttpRequest, now: Ti
     for vault in vaults {
         // One id names the whole request; each of several vaults has an id that follows from it.
         let operation_id = if several { Uuid::new_v5(&request_id, vault.as_str().as_bytes()) } else { request_id };
-        let message = BackupMessage { operation_id, vault, label: label.clone(), full, created_at: now };
+        let message = JobMessage {
+            operation_id,
+            kind: OperationKind::Backup,
+            vault,
+            label: label.clone(),
+            full,
+            created_at: now,
+        };
         let operation = record(&repository, message.operation()).await.map_err(one)?;
         if is_waiting(&operation) {
             messages.push(encode(&message));

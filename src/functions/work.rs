@@ -20,11 +20,14 @@ use crate::{
 /// How often the host delivers a message before it gives up: `maxDequeueCount` in host.json, which a test compares.
 pub const MOST_DELIVERIES: u32 = 5;
 
-/// A message of `BACKUP_QUEUE`. Complete in itself: the timer writes no record for a vault whose turn has not come.
+/// A message of `BACKUP_QUEUE`: one vault to back up, to verify, or to drill. Complete in itself: the timers write no
+/// record for a vault whose turn has not come.
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub(super) struct BackupMessage {
+pub(super) struct JobMessage {
     pub(super) operation_id: Uuid,
+    #[serde(default = "backup_kind")]
+    pub(super) kind: OperationKind,
     pub(super) vault: VaultName,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) label: Option<Label>,
@@ -33,12 +36,18 @@ pub(super) struct BackupMessage {
     pub(super) created_at: Timestamp,
 }
 
-impl BackupMessage {
+fn backup_kind() -> OperationKind {
+    OperationKind::Backup
+}
+
+impl JobMessage {
     /// The record of the operation that this message asks for.
     pub(super) fn operation(&self) -> Operation {
-        let request = json!(BackupRequest { full: self.full });
-        let mut operation =
-            Operation::new(self.operation_id, OperationKind::Backup, self.vault.clone(), request, self.created_at);
+        let request = match self.kind {
+            OperationKind::Backup => json!(BackupRequest { full: self.full }),
+            _ => json!({}),
+        };
+        let mut operation = Operation::new(self.operation_id, self.kind, self.vault.clone(), request, self.created_at);
         operation.label = self.label.clone();
         operation
     }
@@ -58,8 +67,8 @@ pub(super) fn restore_operation(id: Uuid, request: &RestoreRequest, now: Timesta
     operation
 }
 
-/// The timer: one message for each vault in scope. The queue spreads them over the instances of the app.
-pub(super) fn start_backups(connections: &Connections, now: Timestamp) -> Result<Reply> {
+/// A timer: one message for each vault in scope. The queue spreads them over the instances of the app.
+pub(super) fn start(connections: &Connections, kind: OperationKind, now: Timestamp) -> Result<Reply> {
     let vaults = &connections.config().vaults;
     if vaults.is_empty() {
         let message = "BACKUP_VAULTS is empty, so nothing is backed up. Set it to the names of your vaults.";
@@ -69,12 +78,12 @@ pub(super) fn start_backups(connections: &Connections, now: Timestamp) -> Result
         .iter()
         .map(|vault| {
             let (operation_id, vault) = (Uuid::new_v4(), vault.clone());
-            encode(&BackupMessage { operation_id, vault, label: None, full: false, created_at: now })
+            encode(&JobMessage { operation_id, kind, vault, label: None, full: false, created_at: now })
         })
         .collect();
     let line = match messages.len() {
-        1 => "Asked for the backup of one vault.".to_owned(),
-        count => format!("Asked for the backup of {count} vaults."),
+        1 => format!("Asked for the {} of one vault.", kind.as_str()),
+        count => format!("Asked for the {} of {count} vaults.", kind.as_str()),
     };
     Ok(Reply::default().log(line).queue(messages))
 }
@@ -85,9 +94,9 @@ pub(super) fn encode(message: &impl Serialize) -> String {
     serde_json::to_string(message).unwrap_or_default()
 }
 
-/// Backs up the vault that a message names.
-pub(super) async fn backup(connections: &Connections, invocation: &Invocation, now: Timestamp) -> Result<Reply> {
-    let message: BackupMessage = invocation.message("job").inspect_err(|error| refused("BACKUP_QUEUE", error))?;
+/// Backs up, verifies or drills the vault that a message names.
+pub(super) async fn do_job(connections: &Connections, invocation: &Invocation, now: Timestamp) -> Result<Reply> {
+    let message: JobMessage = invocation.message("job").inspect_err(|error| refused("BACKUP_QUEUE", error))?;
     let asked = message.operation();
     let repository = connections.repository(Role::Backup)?;
     let operation = repository.create_operation(&asked).await?.unwrap_or(asked);
@@ -95,7 +104,16 @@ pub(super) async fn backup(connections: &Connections, invocation: &Invocation, n
         return Ok(ended_before(&operation));
     }
     let attempts = attempts(invocation);
-    end(jobs::back_up(connections, operation, attempts, &Progress::default(), now).await?)
+    let progress = Progress::default();
+    end(match operation.kind {
+        OperationKind::Backup => jobs::back_up(connections, operation, attempts, &progress, now).await?,
+        OperationKind::Verify => jobs::verify(connections, operation, attempts, &progress, now).await?,
+        OperationKind::Drill => jobs::drill(connections, operation, attempts, &progress, now).await?,
+        OperationKind::Restore => {
+            let message = format!("Operation {} is a restore, which RESTORE_QUEUE is for.", operation.id);
+            return Err(Error::new(ErrorKind::InvalidInput, message));
+        }
+    })
 }
 
 /// Restores what the operation of a message asks for.

@@ -59,11 +59,30 @@ pub struct Header {
     /// The patterns of `BACKUP_ITEMS`; empty means everything.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub filter: Vec<String>,
+    /// Present while the guard is up: too much had vanished or been disabled, and nobody has acknowledged it yet.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub guard: Option<Guard>,
     /// How many of what.
     pub counts: Counts,
     /// What is not in this backup, or only as an older copy, and why.
     #[serde(default)]
     pub failures: Vec<Failure>,
+}
+
+/// Why the guard is up.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Guard {
+    /// The backup that found it; an acknowledgement names it.
+    pub tripped_by: BackupId,
+    /// The last good backup, with which it was compared.
+    pub compared_with: BackupId,
+    /// How many items that backup held.
+    pub items: u64,
+    /// How many of them had vanished.
+    pub deleted: u64,
+    /// How many of them had been disabled.
+    pub disabled: u64,
 }
 
 /// How many of what a backup holds and did.

@@ -2,6 +2,7 @@
 
 use uuid::Uuid;
 
+use super::operation::OperationKind;
 use crate::model::{BackupId, ItemId, Kind, Label, Timestamp, VaultName};
 
 /// Where the vaults' backups are, in the backup container.
@@ -98,6 +99,16 @@ pub(super) fn backup_id(id: Uuid) -> String {
 /// The plan of a restore operation, written once before anything is restored, in the state container.
 pub(super) fn plan(id: Uuid) -> String {
     format!("plans/{id}.json")
+}
+
+/// The last operation of a kind on a vault that ended, in the state container.
+pub(super) fn last_operation(vault: &VaultName, kind: OperationKind) -> String {
+    format!("last-operations/{vault}/{}.json", kind.as_str())
+}
+
+/// A person's word that what tripped the guard in that backup was meant, in the state container.
+pub(super) fn acknowledgement(vault: &VaultName, tripped_by: &BackupId) -> String {
+    format!("guard-acknowledgements/{vault}/{tripped_by}.json")
 }
 
 /// Where operations are listed newest first, in the state container.

@@ -1,4 +1,4 @@
-//! The stored record of one asynchronous run: backup, restore (verification and drills later). One JSON blob in the
+//! The stored record of one asynchronous run: backup, restore, verify, drill. One JSON blob in the
 //! state container, written anew as the run goes on; `docs/format.md` describes it. It is evidence for people and the
 //! source of `GET api/operations`; losing it loses no backup.
 
@@ -23,6 +23,10 @@ pub enum OperationKind {
     Backup,
     /// Restores a backup into a vault.
     Restore,
+    /// Checks all backups of one vault.
+    Verify,
+    /// Restores the newest backup of one vault into the drill vault, and removes it there again.
+    Drill,
 }
 
 impl OperationKind {
@@ -31,6 +35,8 @@ impl OperationKind {
         match self {
             Self::Backup => "backup",
             Self::Restore => "restore",
+            Self::Verify => "verify",
+            Self::Drill => "drill",
         }
     }
 }

@@ -118,6 +118,7 @@ impl Safety {
             label: draft.label().cloned(),
             previous_backup: None,
             filter: items.iter().map(|item| item.id.to_string()).collect(),
+            guard: None,
             counts,
             failures: Vec::new(),
         };

@@ -10,7 +10,7 @@ use keyvault_backup::{
     error::ErrorKind,
     model::{Attributes, ItemId, Kind, Timestamp},
     report::Status,
-    repository::manifest::{Counts, FORMAT_VERSION, Failure, Header, Item, Manifest, Stale},
+    repository::manifest::{Counts, FORMAT_VERSION, Failure, Guard, Header, Item, Manifest, Stale},
 };
 use proptest::{collection, option, prelude::*, sample};
 
@@ -82,6 +82,16 @@ fn failure() -> impl Strategy<Value = Failure> {
         .prop_map(|(kind, name, code, reason)| Failure { kind, name, code, reason })
 }
 
+fn guard() -> Guard {
+    Guard {
+        tripped_by: ID.parse().unwrap(),
+        compared_with: "20261120T020000Z-00000001".parse().unwrap(),
+        items: 100,
+        deleted: 40,
+        disabled: 1,
+    }
+}
+
 prop_compose! {
     fn header()(
         times in (timestamp(), timestamp()),
@@ -89,6 +99,7 @@ prop_compose! {
         label in option::of("[a-z][a-z0-9-]{0,62}".prop_filter("reserved", |label| label != "latest")),
         previous in any::<bool>(),
         filter in collection::vec(any::<String>(), 0..3),
+        guarded in any::<bool>(),
         numbers in any::<[u64; 10]>(),
         failures in collection::vec(failure(), 0..3),
         tool_version in any::<String>(),
@@ -108,6 +119,7 @@ prop_compose! {
             label: label.map(|label| label.parse().unwrap()),
             previous_backup: previous.then(|| "20261120T020000Z-00000001".parse().unwrap()),
             filter,
+            guard: guarded.then(guard),
             counts: Counts {
                 keys, secrets, certificates, managed_skipped, filtered_out, read, carried_over, stale, missing, bytes,
             },

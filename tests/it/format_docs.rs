@@ -375,6 +375,7 @@ fn example_manifest() -> Manifest {
         label: Some("before-upgrade".parse().unwrap()),
         previous_backup: Some(before.parse().unwrap()),
         filter: vec!["!secrets/tmp-*".into()],
+        guard: None,
         counts,
         failures: vec![failure],
     };

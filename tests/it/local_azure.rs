@@ -88,6 +88,7 @@ impl LocalAzure {
             ("RESTORE_TARGET_VAULTS", self.names.iter().skip(1).cloned().collect::<Vec<_>>().join(",")),
             ("BACKUP_REQUESTS_PER_SECOND", "10000".to_owned()),
             ("BACKUP_SCHEDULE", "0 0 2 * * *".to_owned()),
+            ("VERIFY_SCHEDULE", "0 0 4 * * 6".to_owned()),
             ("BACKUP_QUEUE", "backup-jobs".to_owned()),
             ("RESTORE_QUEUE", "restore-jobs".to_owned()),
         ];

@@ -1,11 +1,14 @@
 //! The tables of settings, events and exit codes in the documents against the code.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    path::Path,
+};
 
 use keyvault_backup::config::{Config, Settings};
 use serde_json::Value;
 
-use crate::format_docs::read;
+use crate::{format_docs::read, tidy::visit};
 
 /// Read by the Functions host itself.
 const OF_THE_HOST: [&str; 2] = ["FUNCTIONS_WORKER_RUNTIME", "AzureWebJobsStorage"];
@@ -43,8 +46,16 @@ fn the_example_of_local_settings_holds_every_setting_and_the_defaults() {
         backup_requests_per_second: value("BACKUP_REQUESTS_PER_SECOND"),
         backup_concurrency: value("BACKUP_CONCURRENCY"),
         restore_target_vaults: value("RESTORE_TARGET_VAULTS"),
+        backup_keep: value("BACKUP_KEEP"),
+        backup_immutable_days: value("BACKUP_IMMUTABLE_DAYS"),
+        guard_deleted_percent: value("GUARD_DELETED_PERCENT"),
+        guard_disabled_percent: value("GUARD_DISABLED_PERCENT"),
+        drill_vault: value("DRILL_VAULT"),
+        drill_sample: value("DRILL_SAMPLE"),
+        status_max_age_hours: value("STATUS_MAX_AGE_HOURS"),
         backup_identity_client_id: value("BACKUP_IDENTITY_CLIENT_ID"),
         restore_identity_client_id: value("RESTORE_IDENTITY_CLIENT_ID"),
+        prune_identity_client_id: value("PRUNE_IDENTITY_CLIENT_ID"),
         azure_cloud: value("AZURE_CLOUD"),
         log_level: value("LOG_LEVEL"),
     };
@@ -65,8 +76,14 @@ fn the_documented_events_are_those_of_the_code_with_their_levels_and_fields() {
         .map(|(constant, name)| (format!("name::{constant}"), name.to_owned()))
         .collect();
     let mut emitted = BTreeSet::new();
-    for file in ["src/jobs.rs", "src/functions.rs", "src/functions/work.rs", "src/cli.rs"] {
-        for call in read(file).split("event!(").skip(1) {
+    let mut sources = Vec::new();
+    visit(Path::new("src"), &mut |path, text| {
+        if path != Path::new("src/events.rs") {
+            sources.push((path.display().to_string(), text.to_owned()));
+        }
+    });
+    for (file, text) in sources {
+        for call in text.split("event!(").skip(1) {
             let parts = arguments(call);
             let [level, name, fields @ ..] = &parts[..] else { panic!("{file}: {call}") };
             let field = |field: &&str| field.split('=').next().unwrap().trim().trim_start_matches('%').to_owned();

@@ -1,0 +1,1 @@
+//! Which vaults are protected how well.

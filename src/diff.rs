@@ -1,0 +1,1 @@
+//! What differs between two backups, or a backup and the live vault.

@@ -1,0 +1,1 @@
+//! Removes the backups that the retention policy does not keep.
