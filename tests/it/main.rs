@@ -13,6 +13,7 @@ mod dependencies;
 mod e2e;
 mod format;
 mod format_docs;
+mod fuzz;
 mod host_payloads;
 mod hostile;
 mod leaks;
