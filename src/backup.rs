@@ -258,7 +258,9 @@ impl<'a> Run<'a> {
             Kept::Read(item) => {
                 found.counts.read += 1;
                 // It may have changed since it was listed.
-                found.seen.insert(item.id.clone(), fate_of(&item.attributes));
+                if let Some(fate) = found.seen.get_mut(&item.id) {
+                    *fate = fate_of(&item.attributes);
+                }
                 found.items.push(item);
             }
             Kept::CarriedOver(item) => {

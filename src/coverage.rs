@@ -124,9 +124,8 @@ pub async fn look(repository: &Repository, vaults: Vec<VaultName>, terms: &Terms
 async fn look_at(repository: &Repository, vault: VaultName, terms: &Terms) -> Coverage {
     let mut problems = Vec::new();
     let last = |kind| repository.last_operation(&vault, kind);
-    let (backups, guard, last_backup, last_verify, last_drill) = futures::join!(
+    let (backups, last_backup, last_verify, last_drill) = futures::join!(
         newest(repository, &vault),
-        repository.guard(&vault),
         last(OperationKind::Backup),
         last(OperationKind::Verify),
         last(OperationKind::Drill),
@@ -136,6 +135,12 @@ async fn look_at(repository: &Repository, vault: VaultName, terms: &Terms) -> Co
     if let Some((_, Err(error))) = &newest {
         problems.push(Problem::from(error));
     }
+    let guard = match &newest {
+        // Without a mark there is no word about it to look for.
+        Some((_, Ok(header))) if header.guard.is_none() => Ok(None),
+        None => Ok(None),
+        Some(_) => repository.guard(&vault).await,
+    };
     let mut coverage = Coverage {
         in_scope: terms.scope.contains(&vault),
         backups: count,

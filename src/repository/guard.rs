@@ -76,7 +76,7 @@ impl Repository {
     pub async fn acknowledgement(&self, vault: &VaultName, tripped_by: &BackupId) -> Result<Option<Acknowledgement>> {
         let name = names::acknowledgement(vault, tripped_by);
         match self.state.read(&name).await {
-            Ok(text) => decode(&name, &text).map(Some),
+            Ok(text) => read(&name, &text).map(Some),
             Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
             Err(error) => Err(error),
         }
@@ -91,12 +91,25 @@ impl Repository {
         })?;
         match self.state.create(&name, text.into()).await? {
             Create::Created => Ok(acknowledgement),
-            Create::Exists => decode(&name, &self.state.read(&name).await?),
+            Create::Exists => read(&name, &self.state.read(&name).await?),
         }
     }
 }
 
-/// What was found, such as "30 of the 100 items of backup … are gone".
+fn read(name: &str, text: &[u8]) -> Result<Acknowledgement> {
+    let acknowledgement: Acknowledgement = decode(name, text)?;
+    if acknowledgement.format_version > ACKNOWLEDGEMENT_VERSION {
+        let message = format!(
+            "The acknowledgement {name} has format version {}; this release reads up to {ACKNOWLEDGEMENT_VERSION}. Use a \
+             newer release of keyvault-backup.",
+            acknowledgement.format_version
+        );
+        return Err(Error::new(ErrorKind::NewerFormat, message));
+    }
+    Ok(acknowledgement)
+}
+
+/// What was found, such as "of the 100 items of backup …, 30 are gone and 0 were disabled".
 impl fmt::Display for Guard {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { compared_with, items, deleted, disabled, .. } = self;

@@ -48,6 +48,9 @@ async fn the_command_line_shows_it_and_takes_it_down() {
     let guard = &up["value"][0]["guard"];
     assert_eq!((&guard["items"], &guard["deleted"], &guard["disabled"]), (&json!(30), &json!(10), &json!(0)), "{up}");
 
+    let shown = azure.run(&["show", "contoso-prod"]).await;
+    assert!(shown.stdout.contains("The guard was up since backup"), "{shown:?}");
+
     let wrong = azure.run(&["guard", "acknowledge", "contoso-prod", "--backup", "20010101T000000Z-00000000"]).await;
     assert_eq!(wrong.code, 1, "{wrong:?}");
     assert!(wrong.stderr.contains("Look at it again"), "{wrong:?}");
