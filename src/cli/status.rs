@@ -67,7 +67,6 @@ fn print(printer: &Printer, place: &str, rows: &[Coverage]) {
         "Last run",
         "Verified",
         "Drill",
-        "Guard",
         "Attention",
     ]);
     for row in rows {
@@ -84,7 +83,6 @@ fn print(printer: &Printer, place: &str, rows: &[Coverage]) {
             outcome(row.last_backup.as_ref()),
             outcome(row.last_verify.as_ref()),
             outcome(row.last_drill.as_ref()),
-            if row.guard.is_some() { "up" } else { "" }.to_owned(),
             causes.join(", "),
         ]);
     }
@@ -121,6 +119,9 @@ fn age(seconds: u64) -> String {
     }
 }
 
+/// How it ended and, below that, on which day.
 fn outcome(operation: Option<&Operation>) -> String {
-    operation.map_or_else(|| "never".to_owned(), |last| last.status.to_string())
+    let Some(last) = operation else { return "never".to_owned() };
+    let ended = last.finished_at.unwrap_or(last.updated_at).to_string();
+    format!("{}\n{}", last.status, ended.split('T').next().unwrap_or_default())
 }

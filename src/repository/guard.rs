@@ -109,10 +109,13 @@ fn read(name: &str, text: &[u8]) -> Result<Acknowledgement> {
     Ok(acknowledgement)
 }
 
-/// What was found, such as "of the 100 items of backup …, 30 are gone and 0 were disabled".
+/// What was found, such as "of 100 items compared with backup …, 30 are gone and 0 were disabled".
 impl fmt::Display for Guard {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { compared_with, items, deleted, disabled, .. } = self;
-        write!(f, "of the {items} items of backup {compared_with}, {deleted} are gone and {disabled} were disabled")
+        write!(
+            f,
+            "of {items} items compared with backup {compared_with}, {deleted} are gone and {disabled} were disabled"
+        )
     }
 }

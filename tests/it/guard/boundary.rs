@@ -36,7 +36,7 @@ async fn the_command_line_shows_it_and_takes_it_down() {
     assert_eq!((down.code, down.stderr.as_str()), (0, ""), "{down:?}");
     let backup = azure.run(&["backup"]).await;
     assert_eq!(backup.code, 0, "the backup itself is good: {backup:?}");
-    assert!(backup.stderr.contains("of the 30 items of backup"), "{backup:?}");
+    assert!(backup.stderr.contains("of 30 items compared with backup"), "{backup:?}");
     assert!(backup.stderr.contains("10 are gone and 0 were disabled"), "{backup:?}");
 
     for arguments in [&["guard"][..], &["guard", "contoso-prod"]] {
