@@ -4,6 +4,7 @@
 //! container is ever overwritten. What must change lives in a second container, the state.
 
 pub mod draft;
+pub mod guard;
 pub mod manifest;
 mod names;
 pub mod operation;
@@ -18,7 +19,7 @@ use uuid::Uuid;
 pub use self::selector::Selector;
 use self::{
     draft::{Draft, Stored},
-    manifest::{Guard, Header, Item, Manifest},
+    manifest::{Header, Item, Manifest},
     operation::{OPERATION_VERSION, Operation, OperationKind},
 };
 use crate::{
@@ -270,30 +271,6 @@ impl Repository {
             Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
             Err(error) => Err(error),
         }
-    }
-
-    /// Why the guard of a vault is up, if it is: the newest backup that can be read says so, and nobody has
-    /// acknowledged it.
-    pub async fn guard(&self, vault: &VaultName) -> Result<Option<Guard>> {
-        for backup in self.backups(vault).await?.iter().rev().filter(|backup| !backup.is_safety_copy()) {
-            let header = match self.header(backup).await {
-                Err(error) if error.kind().is_of_stored_data() => continue,
-                header => header?,
-            };
-            let Some(guard) = header.guard else { return Ok(None) };
-            let acknowledged = match self.state.read(&names::acknowledgement(vault, &guard.tripped_by)).await {
-                Ok(_) => true,
-                Err(error) if error.kind() == ErrorKind::NotFound => false,
-                Err(error) => return Err(error),
-            };
-            return Ok(Some(guard).filter(|_| !acknowledged));
-        }
-        Ok(None)
-    }
-
-    /// Keeps a person's word that what tripped the guard was meant. `text` says who and why.
-    pub async fn acknowledge(&self, vault: &VaultName, guard: &Guard, text: Bytes) -> Result<()> {
-        self.state.create(&names::acknowledgement(vault, &guard.tripped_by), text).await.map(drop)
     }
 
     /// Operations, newest first, and what to pass as `after` to go on.
