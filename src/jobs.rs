@@ -4,12 +4,14 @@
 mod backup;
 mod drill;
 mod restore;
+mod sweep;
 mod verify;
 
 pub use self::{
     backup::{BackupRequest, back_up},
     drill::drill,
-    restore::{RestoreRequest, plan_restore, restore},
+    restore::{RestoreRequest, check_restore, plan_restore, restore},
+    sweep::sweep,
     verify::verify,
 };
 use crate::{

@@ -46,7 +46,7 @@ fn code_of(kind: ErrorKind) -> u8 {
         ErrorKind::Busy | ErrorKind::Throttled | ErrorKind::Unavailable => 5,
         ErrorKind::Unauthenticated | ErrorKind::Forbidden => 6,
         ErrorKind::Corrupt | ErrorKind::NewerFormat => 7,
-        ErrorKind::Conflict | ErrorKind::Refused | ErrorKind::Internal => 1,
+        ErrorKind::Conflict | ErrorKind::Refused | ErrorKind::Abandoned | ErrorKind::Internal => 1,
     }
 }
 

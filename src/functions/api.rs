@@ -39,7 +39,11 @@ fn status_of(kind: ErrorKind) -> u16 {
         ErrorKind::NotFound => 404,
         ErrorKind::Conflict | ErrorKind::Busy | ErrorKind::Refused => 409,
         ErrorKind::Throttled | ErrorKind::Unavailable => 503,
-        ErrorKind::Unauthenticated | ErrorKind::Corrupt | ErrorKind::NewerFormat | ErrorKind::Internal => 500,
+        ErrorKind::Unauthenticated
+        | ErrorKind::Corrupt
+        | ErrorKind::NewerFormat
+        | ErrorKind::Abandoned
+        | ErrorKind::Internal => 500,
     }
 }
 
@@ -298,5 +302,26 @@ impl Fields {
     fn done<T>(self, value: T) -> Result<T, Vec<Error>> {
         let mistakes = self.mistakes();
         if mistakes.is_empty() { Ok(value) } else { Err(mistakes) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_may_pass_by_itself_says_when_to_ask_again_and_nothing_else_does() {
+        for (kind, status, again) in [
+            (ErrorKind::Throttled, 503, Some("5")),
+            (ErrorKind::Unavailable, 503, Some("5")),
+            (ErrorKind::Busy, 409, Some("5")),
+            (ErrorKind::Conflict, 409, None),
+            (ErrorKind::Internal, 500, None),
+        ] {
+            let response = error(&[Error::new(kind, "A sentence.")]);
+            let headers = &response.headers;
+            assert_eq!((response.status, headers.get("Retry-After").map(String::as_str)), (status, again), "{kind:?}");
+            assert_eq!(headers["x-ms-error-code"], response.body["error"]["code"].as_str().unwrap());
+        }
     }
 }

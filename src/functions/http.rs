@@ -14,6 +14,7 @@ use crate::{
     error::{Error, ErrorKind, Result},
     jobs, json,
     model::{Timestamp, VaultName},
+    operation::abandoned::seen_at,
     repository::{
         BackupRef, Repository, Selector,
         operation::{Operation, OperationKind},
@@ -43,8 +44,8 @@ pub(super) async fn restore(connections: &Connections, request: &HttpRequest, no
 }
 
 /// `GET api/operations`.
-pub(super) async fn operations(connections: &Connections, request: &HttpRequest) -> Reply {
-    answer(show_operations(connections, request).await)
+pub(super) async fn operations(connections: &Connections, request: &HttpRequest, now: Timestamp) -> Reply {
+    answer(show_operations(connections, request, now).await)
 }
 
 fn answer(body: Result<Value>) -> Reply {
@@ -70,7 +71,7 @@ async fn start_backups(connections: &Connections, request: &HttpRequest, now: Ti
             full,
             created_at: now,
         };
-        let operation = record(&repository, message.operation()).await.map_err(one)?;
+        let operation = record(&repository, message.operation(), now).await.map_err(one)?;
         if is_waiting(&operation) {
             messages.push(encode(&message));
         }
@@ -87,12 +88,11 @@ async fn start_restore(connections: &Connections, request: &HttpRequest, now: Ti
         return Ok(Reply::http(api::answer(200, json::plan(&plan))));
     }
     let repository = connections.repository(Role::Restore).map_err(one)?;
-    // A backup that does not exist is told at once, not by an operation that fails later.
-    let selector: Selector = wanted.backup.parse().map_err(one)?;
-    repository.find(&wanted.vault, &selector).await.map_err(one)?;
+    // That is told at once, not by an operation that fails later.
+    jobs::check_restore(connections, &wanted).await.map_err(one)?;
     let asked = json!({ "restore": wanted });
     let operation_id = request_id(&repository, operation_id, &asked).await.map_err(one)?;
-    let operation = record(&repository, restore_operation(operation_id, &wanted, now)).await.map_err(one)?;
+    let operation = record(&repository, restore_operation(operation_id, &wanted, now), now).await.map_err(one)?;
     let messages = if is_waiting(&operation) { vec![encode(&RestoreMessage { operation_id })] } else { Vec::new() };
     Ok(Reply::http(api::accepted(request, &operation)).queue(messages))
 }
@@ -114,13 +114,13 @@ fn asks_for_something_else(id: Uuid) -> Error {
 }
 
 /// Records an operation, or finds the one that an earlier call of the same request has recorded.
-async fn record(repository: &Repository, asked: Operation) -> Result<Operation> {
+async fn record(repository: &Repository, asked: Operation, now: Timestamp) -> Result<Operation> {
     let Some(known) = repository.create_operation(&asked).await? else { return Ok(asked) };
     let same = known.kind == asked.kind
         && known.vault == asked.vault
         && known.label == asked.label
         && known.request == asked.request;
-    if same { Ok(known) } else { Err(asks_for_something_else(asked.id)) }
+    if same { Ok(seen_at(known, now)) } else { Err(asks_for_something_else(asked.id)) }
 }
 
 /// Whether the operation still needs a message: the host writes messages after this function has answered, so an
@@ -241,17 +241,18 @@ async fn list_backups(
     Ok(body)
 }
 
-async fn show_operations(connections: &Connections, request: &HttpRequest) -> Result<Value> {
+async fn show_operations(connections: &Connections, request: &HttpRequest, now: Timestamp) -> Result<Value> {
     let repository = connections.repository(Role::Backup)?;
     if let Some(id) = request.params.get("id").filter(|id| !id.is_empty()) {
         let id: Uuid = id
             .parse()
             .map_err(|_| Error::invalid("id", format!("{id:?} is not the id of an operation, which is a GUID.")))?;
-        return Ok(json::operation(&repository.operation(id).await?));
+        return Ok(json::operation(&seen_at(repository.operation(id).await?, now)));
     }
     let (top, after) = api::page(request)?;
     let (operations, next) = repository.operations(after.as_deref(), top).await?;
-    let mut body = serde_json::json!({ "value": operations.iter().map(json::operation_summary).collect::<Vec<_>>() });
+    let rows = operations.into_iter().map(|operation| json::operation_summary(&seen_at(operation, now)));
+    let mut body = serde_json::json!({ "value": rows.collect::<Vec<_>>() });
     if let Some(next) = next {
         body["nextLink"] = api::next_link(request, &next, top).into();
     }

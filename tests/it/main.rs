@@ -2,6 +2,7 @@
 
 #![allow(clippy::disallowed_methods, clippy::disallowed_types, reason = "tests arrange and look at the outside")]
 
+mod abandoned;
 mod api;
 mod azurite;
 mod backup;

@@ -64,6 +64,7 @@ fn the_documented_codes_are_those_of_the_code() {
         ErrorKind::Corrupt,
         ErrorKind::NewerFormat,
         ErrorKind::Refused,
+        ErrorKind::Abandoned,
         ErrorKind::Internal,
     ];
     let codes: Vec<&str> = kinds.iter().map(|kind| kind.code()).collect();
