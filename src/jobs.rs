@@ -2,6 +2,7 @@
 //! the command line.
 
 mod backup;
+mod diff;
 mod drill;
 mod restore;
 mod sweep;
@@ -9,6 +10,7 @@ mod verify;
 
 pub use self::{
     backup::{BackupRequest, back_up},
+    diff::{Against, Comparison, compare, newest_backup},
     drill::drill,
     restore::{RestoreRequest, check_restore, plan_restore, restore},
     sweep::sweep,

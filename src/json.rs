@@ -8,12 +8,14 @@ use serde_json::{Value, json};
 use uuid::Uuid;
 
 use crate::{
+    diff::{Change, Difference, State},
     error::Error,
+    jobs::Comparison,
     model::{Label, VaultName},
     report::{Problem, Snapshot, Status},
     repository::{
         BackupRef,
-        manifest::{Header, Item},
+        manifest::{Failure, Header, Item},
         operation::Operation,
     },
     restore::{Action, Plan},
@@ -167,17 +169,7 @@ pub fn unreadable_backup(backup: &BackupRef, trouble: &Error) -> Value {
 /// A backup with a page of its items.
 pub fn backup(header: &Header, items: &[Item]) -> Value {
     let mut body = backup_summary(header);
-    body["failures"] = header
-        .failures
-        .iter()
-        .map(|failure| {
-            let mut row = json!({ "kind": failure.kind, "code": failure.code, "message": failure.reason });
-            if let Some(name) = &failure.name {
-                row["name"] = (**name).into();
-            }
-            row
-        })
-        .collect();
+    body["failures"] = header.failures.iter().map(failure).collect();
     body["items"] = items
         .iter()
         .map(|item| {
@@ -198,6 +190,49 @@ pub fn backup(header: &Header, items: &[Item]) -> Value {
         })
         .collect();
     body
+}
+
+fn failure(failure: &Failure) -> Value {
+    let mut row = json!({ "kind": failure.kind, "code": failure.code, "message": failure.reason });
+    if let Some(name) = &failure.name {
+        row["name"] = (**name).into();
+    }
+    row
+}
+
+/// Two sides with some of their differences, whose items are in the order of kind and name.
+pub fn comparison(comparison: &Comparison, differences: &[Difference]) -> Value {
+    let Comparison { from, to, to_vault, diff } = comparison;
+    let mut counts: BTreeMap<&str, u64> =
+        Change::ALL.iter().map(|change| (change.as_str(), diff.count(*change) as u64)).collect();
+    let others = [("same", diff.same), ("filteredOut", diff.filtered_out), ("notCompared", diff.not_compared)];
+    counts.extend(others);
+    let to = to.as_deref().map_or_else(|| json!({ "vault": to_vault, "live": true }), backup_summary);
+    json!({
+        "from": backup_summary(from),
+        "to": to,
+        "counts": counts,
+        "failures": diff.failures.iter().map(failure).collect::<Vec<_>>(),
+        "differences": differences.iter().map(difference).collect::<Vec<_>>(),
+    })
+}
+
+fn difference(difference: &Difference) -> Value {
+    let Difference { item, changes, fields, from, to } = difference;
+    let changes: Vec<&str> = changes.iter().map(|change| change.as_str()).collect();
+    let mut row = json!({ "kind": item.kind, "name": item.name, "changes": changes });
+    if !fields.is_empty() {
+        row["fields"] = json!(fields);
+    }
+    for (name, state) in [("from", from), ("to", to)] {
+        if let Some(State { version, attributes, stale, .. }) = state {
+            row[name] = json!({ "attributes": attributes, "stale": stale });
+            if let Some(version) = version {
+                row[name]["version"] = (**version).into();
+            }
+        }
+    }
+    row
 }
 
 /// The plan of a restore: the answer to a dry run.

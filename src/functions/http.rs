@@ -12,7 +12,8 @@ use super::{
 use crate::{
     config::connect::{Connections, Role},
     error::{Error, ErrorKind, Result},
-    jobs, json,
+    jobs::{self, Against},
+    json,
     model::{Timestamp, VaultName},
     operation::abandoned::seen_at,
     repository::{
@@ -130,12 +131,16 @@ fn is_waiting(operation: &Operation) -> bool {
 }
 
 async fn show_backups(connections: &Connections, request: &HttpRequest) -> Result<Value> {
-    if request.query.contains_key("compare") {
-        return Err(Error::invalid("compare", "Comparing two backups is not supported yet."));
-    }
     let repository = connections.repository(Role::Backup)?;
     let parameter = |name| request.params.get(name).map(String::as_str).filter(|text: &&str| !text.is_empty());
     let (top, after) = api::page(request)?;
+    let compare = request.query.get("compare");
+    if compare.is_some() && parameter("id").is_none() {
+        return Err(Error::invalid(
+            "compare",
+            "compare stands behind a backup, as in api/backups/VAULT/latest?compare=live.",
+        ));
+    }
     let cloud = connections.config().cloud;
     match (parameter("vault"), parameter("id")) {
         (None, _) => list_vaults(&repository, connections, request, top, after).await,
@@ -146,22 +151,48 @@ async fn show_backups(connections: &Connections, request: &HttpRequest) -> Resul
         (Some(vault), Some(id)) => {
             let vault = VaultName::parse(vault, cloud).map_err(|error| error.at("vault"))?;
             let selector: Selector = id.parse().map_err(|error: Error| error.at("id"))?;
-            let manifest = repository.open(&repository.find(&vault, &selector).await?).await?;
-            let start = match &after {
-                None => 0,
-                Some(text) => text
-                    .parse::<usize>()
-                    .map_err(|_| Error::invalid("after", format!("after is {text:?}; use the one of a nextLink.")))?,
-            };
-            let start = start.min(manifest.items.len());
-            let end = (start + top).min(manifest.items.len());
-            let mut body = json::backup(&manifest.header, &manifest.items[start..end]);
-            if end < manifest.items.len() {
-                body["nextLink"] = api::next_link(request, &end.to_string(), top).into();
+            let backup = repository.find(&vault, &selector).await?;
+            if let Some(other) = compare {
+                return compare_with(&repository, connections, request, &backup, other).await;
+            }
+            let manifest = repository.open(&backup).await?;
+            let (rows, next) = api::rows(request, manifest.items.len())?;
+            let mut body = json::backup(&manifest.header, &manifest.items[rows]);
+            if let Some(next) = next {
+                body["nextLink"] = next.into();
             }
             Ok(body)
         }
     }
+}
+
+/// What changed from this backup to another one, or to the vault as it is now.
+async fn compare_with(
+    repository: &Repository,
+    connections: &Connections,
+    request: &HttpRequest,
+    backup: &BackupRef,
+    other: &str,
+) -> Result<Value> {
+    let against = if other == "live" {
+        // A function key must not reach a vault of which somebody has only written that it has a backup.
+        if !connections.config().vaults.contains(&backup.vault) {
+            let message = format!("Vault {} is not in scope; add it to BACKUP_VAULTS to compare it.", backup.vault);
+            return Err(Error::invalid("compare", message));
+        }
+        Against::Vault(backup.vault.clone())
+    } else {
+        let selector: Selector = other.parse().map_err(|error: Error| error.at("compare"))?;
+        Against::Backup(repository.find(&backup.vault, &selector).await.map_err(|error| error.at("compare"))?)
+    };
+    let comparison = jobs::compare(connections, backup, &against).await?;
+    let differences = &comparison.diff.differences;
+    let (rows, next) = api::rows(request, differences.len())?;
+    let mut body = json::comparison(&comparison, &differences[rows]);
+    if let Some(next) = next {
+        body["nextLink"] = next.into();
+    }
+    Ok(body)
 }
 
 /// The vaults in scope and those that have backups, each with its newest backup.

@@ -181,6 +181,20 @@ async fn a_worker_that_gets_nowhere_still_gives_signs_of_life() {
 }
 
 #[tokio::test]
+async fn a_restore_in_the_queue_of_backups_is_refused_and_leaves_no_operation_that_never_ends() {
+    let azure = LocalAzure::with(&["contoso-prod"]).await;
+    let app = azure.app().await;
+    let id = Uuid::from_u128(7);
+    let astray =
+        json!({ "operationId": id, "kind": "restore", "vault": "contoso-prod", "createdAt": "2026-11-21T02:00:00Z" });
+    app.host.enqueue("backup-jobs", &astray.to_string()).await.unwrap();
+    app.settle().await;
+    assert_eq!(app.host.queue_messages("backup-jobs-poison").await.unwrap().len(), 1);
+    assert!(app.log().contains("message.refused") && app.log().contains("which RESTORE_QUEUE is for"), "{}", app.log());
+    assert_eq!(app.get("api/operations").await.body["value"], json!([]));
+}
+
+#[tokio::test]
 async fn a_storage_out_of_reach_is_answered_with_503_and_when_to_ask_again() {
     let azure = LocalAzure::with(&["contoso-prod"]).await;
     azure.vaults.set_secret("contoso-prod", "a", "x");

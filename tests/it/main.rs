@@ -11,6 +11,7 @@ mod closed_pipe;
 mod crash;
 mod ctrl_c;
 mod dependencies;
+mod diff;
 mod e2e;
 mod format;
 mod format_docs;

@@ -90,7 +90,13 @@ async fn everything_the_app_and_the_command_line_do_needs_no_more_than_the_docum
     assert_eq!(app.post("api/restore", &dry_run).await.status, 200);
     let ended = app.run("api/restore", &restore).await;
     assert_eq!(ended["status"], "Succeeded", "{ended}");
-    for path in ["api/backups", "api/backups/contoso-prod", "api/backups/contoso-prod/latest", "api/operations"] {
+    for path in [
+        "api/backups",
+        "api/backups/contoso-prod",
+        "api/backups/contoso-prod/latest",
+        "api/backups/contoso-prod/latest?compare=live",
+        "api/operations",
+    ] {
         assert_eq!(app.get(path).await.status, 200, "{path}");
     }
     account.azure.vaults.lose_everything("contoso-dr");
@@ -100,6 +106,8 @@ async fn everything_the_app_and_the_command_line_do_needs_no_more_than_the_docum
         &["list"],
         &["list", "contoso-prod"],
         &["show", "contoso-prod"],
+        &["diff", "contoso-prod"],
+        &["diff", "contoso-prod", "--live"],
         &["restore", "contoso-prod", "--to", "contoso-dr", "--dry-run"],
         &["restore", "contoso-prod", "--to", "contoso-dr"],
     ] {
