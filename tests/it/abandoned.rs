@@ -181,6 +181,22 @@ async fn a_worker_that_gets_nowhere_still_gives_signs_of_life() {
 }
 
 #[tokio::test]
+async fn a_mark_without_a_record_is_removed_when_no_record_can_be_under_way() {
+    let azure = LocalAzure::with(&["contoso-prod"]).await;
+    let app = azure.app().await;
+    let folder = azure.state().join("unfinished");
+    fs::create_dir_all(&folder).unwrap();
+    let [new, old] = [7, 8].map(|number| folder.join(Uuid::from_u128(number).to_string()));
+    for (mark, age) in [(&new, Duration::ZERO), (&old, HOUR)] {
+        fs::File::create(mark).unwrap().set_modified(std::time::SystemTime::now() - age).unwrap();
+    }
+    assert!(app.host.fire("BackupTimer").await.unwrap().succeeded());
+    app.settle().await;
+    assert_eq!(files(&folder), [new]);
+    assert!(!app.log().contains("operation.abandoned"));
+}
+
+#[tokio::test]
 async fn a_restore_in_the_queue_of_backups_is_refused_and_leaves_no_operation_that_never_ends() {
     let azure = LocalAzure::with(&["contoso-prod"]).await;
     let app = azure.app().await;
