@@ -9,7 +9,9 @@ use uuid::Uuid;
 
 use crate::{
     coverage::{Attention, Coverage},
+    diff::{Change, Difference, State},
     error::Error,
+    jobs::Comparison,
     model::{Label, VaultName},
     report::{Problem, Snapshot, Status},
     repository::{
@@ -252,6 +254,41 @@ pub fn acknowledgement(acknowledgement: &Acknowledgement) -> Value {
         body["reason"] = reason.as_str().into();
     }
     body
+}
+
+/// Two sides with some of their differences, whose items are in the order of kind and name.
+pub fn comparison(comparison: &Comparison, differences: &[Difference]) -> Value {
+    let Comparison { from, to, to_vault, diff } = comparison;
+    let mut counts: BTreeMap<&str, u64> =
+        Change::ALL.iter().map(|change| (change.as_str(), diff.count(*change) as u64)).collect();
+    let others = [("same", diff.same), ("filteredOut", diff.filtered_out), ("notCompared", diff.not_compared)];
+    counts.extend(others);
+    let to = to.as_deref().map_or_else(|| json!({ "vault": to_vault, "live": true }), backup_summary);
+    json!({
+        "from": backup_summary(from),
+        "to": to,
+        "counts": counts,
+        "failures": diff.failures.iter().map(failure).collect::<Vec<_>>(),
+        "differences": differences.iter().map(difference).collect::<Vec<_>>(),
+    })
+}
+
+fn difference(difference: &Difference) -> Value {
+    let Difference { item, changes, fields, from, to } = difference;
+    let changes: Vec<&str> = changes.iter().map(|change| change.as_str()).collect();
+    let mut row = json!({ "kind": item.kind, "name": item.name, "changes": changes });
+    if !fields.is_empty() {
+        row["fields"] = json!(fields);
+    }
+    for (name, state) in [("from", from), ("to", to)] {
+        if let Some(State { version, attributes, stale, .. }) = state {
+            row[name] = json!({ "attributes": attributes, "stale": stale });
+            if let Some(version) = version {
+                row[name]["version"] = (**version).into();
+            }
+        }
+    }
+    row
 }
 
 /// The plan of a restore: the answer to a dry run.

@@ -9,6 +9,7 @@ pub mod manifest;
 mod names;
 pub mod operation;
 mod selector;
+mod unfinished;
 
 use std::{fmt, sync::Arc, time::Duration};
 
@@ -221,6 +222,8 @@ impl Repository {
 
     /// Records a new operation; the record that is there already when the id is known.
     pub async fn create_operation(&self, operation: &Operation) -> Result<Option<Operation>> {
+        // First, so that no record is unfinished without anybody knowing.
+        self.mark_unfinished(operation.id).await?;
         let known = match self.state.create(&names::operation(operation.id), encode(operation)?).await? {
             Create::Created => None,
             Create::Exists => Some(self.operation(operation.id).await?),
@@ -228,12 +231,19 @@ impl Repository {
         // Also for a known record: whoever wrote it may have been stopped before this.
         let created_at = known.as_ref().unwrap_or(operation).created_at;
         self.state.create(&names::by_time(created_at, operation.id), Bytes::new()).await?;
+        if known.as_ref().is_some_and(|known| known.status.is_final()) {
+            self.unmark_unfinished(operation.id).await;
+        }
         Ok(known)
     }
 
     /// Writes an operation's record anew.
     pub async fn save_operation(&self, operation: &Operation) -> Result<()> {
-        self.state.replace(&names::operation(operation.id), encode(operation)?).await
+        self.state.replace(&names::operation(operation.id), encode(operation)?).await?;
+        if operation.status.is_final() {
+            self.unmark_unfinished(operation.id).await;
+        }
+        Ok(())
     }
 
     /// The record of an operation. `NotFound` when there is none.

@@ -2,6 +2,7 @@
 
 #![allow(clippy::disallowed_methods, clippy::disallowed_types, reason = "tests arrange and look at the outside")]
 
+mod abandoned;
 mod api;
 mod azurite;
 mod backup;
@@ -10,6 +11,7 @@ mod closed_pipe;
 mod crash;
 mod ctrl_c;
 mod dependencies;
+mod diff;
 mod e2e;
 mod format;
 mod format_docs;
