@@ -8,7 +8,7 @@ mod verify;
 
 pub use self::{
     backup::{BackupRequest, back_up},
-    drill::drill,
+    drill::{DrillRequest, check_drill_vault, drill, give_up_drill},
     restore::{RestoreRequest, plan_restore, restore},
     verify::verify,
 };

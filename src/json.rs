@@ -14,7 +14,7 @@ use crate::{
     repository::{
         BackupRef,
         manifest::{Header, Item},
-        operation::Operation,
+        operation::{Measured, Operation},
     },
     restore::{Action, Plan},
 };
@@ -59,6 +59,8 @@ pub fn operation_summary(operation: &Operation) -> Value {
         progress: Value,
         counts: &'a BTreeMap<String, u64>,
         #[serde(skip_serializing_if = "Option::is_none")]
+        drill: Option<Measured>,
+        #[serde(skip_serializing_if = "Option::is_none")]
         message: Option<&'a str>,
         #[serde(skip_serializing_if = "Option::is_none")]
         error: Option<Value>,
@@ -78,6 +80,7 @@ pub fn operation_summary(operation: &Operation) -> Value {
         attempts: operation.attempts,
         progress: progress(operation),
         counts: &operation.counts,
+        drill: operation.drill,
         message: operation.message.as_deref(),
         error: operation.problems.split_first().map(|(first, rest)| {
             let mut body = problem(first);

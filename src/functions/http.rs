@@ -68,6 +68,7 @@ async fn start_backups(connections: &Connections, request: &HttpRequest, now: Ti
             vault,
             label: label.clone(),
             full,
+            round: None,
             created_at: now,
         };
         let operation = record(&repository, message.operation()).await.map_err(one)?;

@@ -250,6 +250,7 @@ async fn run_operation(world: &World) -> Operation {
         status: Status::PartiallySucceeded,
         backup_id: Some("20261121T020000Z-1f2e3d4c".parse().unwrap()),
         counts: BTreeMap::from([("read".to_owned(), 1)]),
+        drill: None,
         message: "A sentence.".into(),
         problems: vec![failed.clone()],
         items: vec![ItemReport {

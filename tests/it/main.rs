@@ -10,6 +10,7 @@ mod closed_pipe;
 mod crash;
 mod ctrl_c;
 mod dependencies;
+mod drill;
 mod e2e;
 mod format;
 mod format_docs;
