@@ -6,11 +6,12 @@
 //! and the next drill first removes what one that was never finished has left.
 
 mod clean_up;
+mod fitness;
 mod note;
 
 use std::{collections::HashSet, time::Duration};
 
-use futures::{StreamExt as _, TryStreamExt as _, stream};
+use futures::{StreamExt as _, stream};
 use tokio::time::Instant;
 use uuid::Uuid;
 
@@ -20,14 +21,14 @@ use self::{
 };
 use crate::{
     error::{Error, ErrorKind, Result},
-    model::{BackupId, ItemId, Kind, Timestamp, VaultName, filter::ItemFilter},
+    model::{BackupId, ItemId, Timestamp, VaultName, filter::ItemFilter},
     report::{ItemReport, Outcome, Problem, Progress, Status},
     repository::{
         Lock, Repository, Selector,
         manifest::{Item, Manifest},
         operation::Measured,
     },
-    restore::{self, Action, OnConflict, OnDeleted, Plan},
+    restore::{self, OnConflict, OnDeleted, Plan},
     store::Lease,
     vault::Vault,
 };
@@ -38,9 +39,6 @@ const TURN: Duration = Duration::from_secs(20 * 60);
 
 /// Between two tries to take the lease of the drill vault.
 const LOCK_POLL: Duration = Duration::from_secs(2);
-
-/// Items named by a refusal.
-const NAMED: usize = 3;
 
 /// What to drill and how.
 #[derive(Clone, Debug)]
@@ -172,7 +170,7 @@ impl Drill<'_> {
         let (manifest, passed_over) = self.find().await?;
         let in_backup = manifest.items.len();
         let chosen = Manifest { items: sample(manifest.items, self.options.sample, self.operation), ..manifest };
-        self.check_target(&chosen).await?;
+        fitness::check(self.target, &chosen, &self.how()).await?;
         let measured = Measured {
             items: chosen.items.len() as u64,
             items_in_backup: in_backup as u64,
@@ -202,65 +200,6 @@ impl Drill<'_> {
             }
         }
         Err(damaged)
-    }
-
-    /// Refuses a vault that is not empty, or from which the items could not be removed again. Changes nothing.
-    async fn check_target(&self, chosen: &Manifest) -> Result<()> {
-        let name = self.target.name();
-        let mut found = Vec::new();
-        for kind in Kind::ALL {
-            let listed: Vec<_> = self.target.list(kind).take(NAMED).try_collect().await?;
-            found.extend(listed.into_iter().map(|listed| listed.item.to_string()));
-        }
-        if !found.is_empty() {
-            let more = if found.len() > NAMED { " and more" } else { "" };
-            found.truncate(NAMED);
-            let message = format!(
-                "Vault {name} is not empty, so no drill is made there: it holds {}{more}. Give drills a vault of their \
-                 own that holds nothing else.",
-                found.join(", ")
-            );
-            return Err(Error::new(ErrorKind::Conflict, message).at("targetVault"));
-        }
-        for kind in Kind::ALL {
-            if let Some(deleted) = Box::pin(self.target.list_deleted(kind)).try_next().await? {
-                self.check_purgeable(&deleted.item).await?;
-            }
-            let wanted = chosen.items.iter().any(|item| item.id.kind == kind);
-            if let Some(reason) = if wanted { self.target.why_no_right_to_remove(kind).await? } else { None } {
-                let message = format!("No drill is made in vault {name}, because it could not remove {kind}: {reason}");
-                return Err(Error::new(ErrorKind::Forbidden, message).at("targetVault"));
-            }
-        }
-        let plan = restore::plan(chosen, self.target, &self.how()).await?;
-        if let Some(step) = plan.steps.iter().find(|step| step.action != Action::Restore) {
-            let message = format!(
-                "No drill is made in vault {name}, because a name is taken there: {}, {} Purge it, or wait until its \
-                 retention is over.",
-                step.item,
-                step.reason.as_deref().unwrap_or("which is there already.")
-            );
-            return Err(Error::new(ErrorKind::Conflict, message).at(step.item.to_string()));
-        }
-        Ok(())
-    }
-
-    /// `Refused` when purge protection would keep the item, active or deleted.
-    async fn check_purgeable(&self, item: &ItemId) -> Result<()> {
-        match self.target.why_not_purgeable(item).await {
-            Ok(Some(reason)) => {
-                let message = format!(
-                    "Vault {} cannot be used for drills, because they could not remove what they restore: {reason} Use a \
-                     vault without it.",
-                    self.target.name()
-                );
-                Err(Error::new(ErrorKind::Refused, message).at("targetVault"))
-            }
-            Ok(None) => Ok(()),
-            // It did not come back.
-            Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
-            Err(error) => Err(error),
-        }
     }
 
     /// Restores what the note names, and compares all of it with the manifest.
@@ -312,7 +251,7 @@ impl Drill<'_> {
             reports.extend(
                 restore::execute(&plan, manifest, self.repository, self.target, &how, resumed, self.progress).await,
             );
-            match self.check_purgeable(&item).await {
+            match fitness::check_purgeable(self.target, &item).await {
                 Err(refusal) if refusal.kind() == ErrorKind::Refused => {
                     return Err(self.leave(note, &item, refusal).await);
                 }

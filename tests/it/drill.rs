@@ -1,5 +1,6 @@
 //! What a drill shows, which vaults it refuses, and that it leaves the drill vault as it found it.
 
+mod command;
 mod interruption;
 mod rounds;
 mod trouble;
@@ -11,10 +12,10 @@ use keyvault_backup::{
     repository::Selector,
     vault::Vault,
 };
-use simulator::key_vault::{Kind, Operation, VaultOptions, Verb};
+use simulator::key_vault::{ALL_DATA_ACTIONS, Delays, Kind, Operation, VaultOptions, Verb};
 use uuid::Uuid;
 
-use crate::world::World;
+use crate::{local_azure::LocalAzure, world::World};
 
 const SOURCE: &str = "contoso-prod";
 const TARGET: &str = "contoso-drill";
@@ -35,6 +36,14 @@ async fn backed_up_beside(target: VaultOptions) -> World {
     world.back_up(SOURCE).await.unwrap();
     world.vaults.reset_log();
     world
+}
+
+/// These vaults for the real binary, and an empty drill vault that forgets at once.
+async fn azure_with(names: &[&str]) -> LocalAzure {
+    let azure = LocalAzure::with(names).await;
+    azure.vaults.add_vault(VaultOptions { name: TARGET.into(), delays: Delays::none(), ..Default::default() });
+    azure.vaults.assign(&azure.identity, TARGET, ALL_DATA_ACTIONS);
+    azure
 }
 
 fn options() -> Options {

@@ -10,7 +10,7 @@ use keyvault_backup::{
 use simulator::key_vault::Kind;
 use uuid::Uuid;
 
-use super::{SOURCE, TARGET, backed_up, options};
+use super::{SOURCE, TARGET, options};
 use crate::world::{
     World,
     interruption::{Steps, Stop},
@@ -27,9 +27,12 @@ async fn attempt(world: &World, operation: Uuid, steps: &Steps) -> Option<Result
     steps.run(run).await.map(|result| result.map_err(|error| error.chain()))
 }
 
-/// Somebody's deleted item is there from the beginning to the end.
+/// A certificate and a secret that have a backup. Somebody's deleted item is there from the beginning to the end.
 async fn before_a_drill() -> World {
-    let world = backed_up().await;
+    let world = World::with(&[SOURCE, TARGET]);
+    world.vaults.create_certificate(SOURCE, "certificate");
+    world.vaults.set_secret_versions(SOURCE, "apple", 2);
+    world.back_up(SOURCE).await.unwrap();
     world.vaults.set_secret(TARGET, "theirs", "value");
     world.vaults.delete_now(TARGET, Kind::Secret, "theirs");
     world
@@ -44,6 +47,7 @@ async fn stopped_at_every_step(next: Uuid) {
             let steps = Steps::stopped_at(last, stop);
             let result = attempt(&world, OPERATION, &steps).await;
             if steps.count() <= last {
+                println!("{stop:?}: {last} steps");
                 assert!(last >= 50, "{stop:?}: only {last} steps");
                 assert_eq!(result.unwrap().unwrap().status, Status::Succeeded);
                 assert_eq!(before.differences(&world.vaults.snapshot(TARGET)), Vec::<String>::new());
@@ -86,7 +90,7 @@ async fn a_drill_that_is_killed_again_and_again_comes_to_an_end() {
     let before = world.vaults.snapshot(TARGET);
     let mut attempts = 1;
     let evidence = loop {
-        match attempt(&world, OPERATION, &Steps::stopped_at(60, Stop::KilledAfter)).await {
+        match attempt(&world, OPERATION, &Steps::stopped_at(50, Stop::KilledAfter)).await {
             Some(evidence) => break evidence.unwrap(),
             None => attempts += 1,
         }

@@ -6,20 +6,18 @@ use keyvault_backup::functions::work::MOST_DELIVERIES;
 use serde_json::{Value, json};
 use simulator::{
     functions_host::Twice,
-    key_vault::{ALL_DATA_ACTIONS, Delays, Effect, Fault, VaultOptions},
+    key_vault::{Effect, Fault},
     mishap::Mishap,
 };
 
+use super::{TARGET, azure_with};
 use crate::local_azure::{App, LIMIT, LocalAzure};
 
-const DRILL: &str = "contoso-drill";
 const VAULTS: [&str; 3] = ["contoso-a", "contoso-b", "contoso-c"];
 
 /// Three vaults with items, and an empty drill vault.
 async fn three_vaults() -> LocalAzure {
-    let azure = LocalAzure::with(&VAULTS).await;
-    azure.vaults.add_vault(VaultOptions { name: DRILL.into(), delays: Delays::none(), ..Default::default() });
-    azure.vaults.assign(&azure.identity, DRILL, ALL_DATA_ACTIONS);
+    let azure = azure_with(&VAULTS).await;
     for (number, vault) in VAULTS.iter().enumerate() {
         azure.vaults.seed_numbers(vault, number * 10..number * 10 + 10);
     }
@@ -28,7 +26,7 @@ async fn three_vaults() -> LocalAzure {
 
 async fn app(azure: &LocalAzure) -> App {
     let vaults = VAULTS.join(",");
-    azure.app_with(&[("BACKUP_VAULTS", &vaults), ("DRILL_VAULT", DRILL), ("DRILL_SAMPLE", "3")]).await
+    azure.app_with(&[("BACKUP_VAULTS", &vaults), ("DRILL_VAULT", TARGET), ("DRILL_SAMPLE", "3")]).await
 }
 
 /// Every drill, in the order of vaults.
@@ -55,7 +53,7 @@ async fn the_timer_drills_one_vault_after_the_other_also_behind_one_that_fails()
     for vault in [VAULTS[0], VAULTS[2]] {
         assert_eq!(azure.run(&["backup", vault]).await.code, 0);
     }
-    let before = azure.vaults.snapshot(DRILL);
+    let before = azure.vaults.snapshot(TARGET);
     let app = app(&azure).await;
     assert!(app.host.fire("VerifyTimer").await.unwrap().succeeded());
     app.settle().await;
@@ -66,7 +64,7 @@ async fn the_timer_drills_one_vault_after_the_other_also_behind_one_that_fails()
     let (started, finished) = (moments("startedDateTime"), moments("finishedDateTime"));
     assert!(finished[0] <= started[1] && finished[1] <= started[2], "one after the other: {drills:#?}");
     assert_eq!((&drills[0]["drill"]["items"], &drills[0]["drill"]["itemsInBackup"]), (&json!(3), &json!(10)));
-    assert_eq!(before.differences(&azure.vaults.snapshot(DRILL)), Vec::<String>::new());
+    assert_eq!(before.differences(&azure.vaults.snapshot(TARGET)), Vec::<String>::new());
 
     let log = app.log();
     assert_eq!(events(&log, "drill.completed").len(), 2, "{log}");
@@ -107,7 +105,7 @@ async fn the_last_delivery_of_a_drill_that_never_ends_hands_the_round_on() {
         assert_eq!(azure.run(&["backup", vault]).await.code, 0);
     }
     let app = app(&azure).await;
-    azure.vaults.add_fault(Fault::new(Effect::Before(Mishap::Hang)).in_vault(DRILL));
+    azure.vaults.add_fault(Fault::new(Effect::Before(Mishap::Hang)).in_vault(TARGET));
     let id = "0b6ec4a1-5b8c-4f5e-9a57-0c5d0f5b7d11";
     let message = json!({
         "operationId": id, "kind": "drill", "vault": VAULTS[1], "round": uuid::Uuid::new_v4(),
