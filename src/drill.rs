@@ -156,7 +156,8 @@ impl Drill<'_> {
         }
         tracing::warn!(target_vault = %self.target.name(), operation = %note.operation,
             "removing what an unfinished drill has left");
-        let left = clean_up::remove(&note.items, self.target, self.options.concurrency, Lost::Perhaps).await?;
+        let left =
+            clean_up::remove(&note.items, self.target, self.options.concurrency, Lost::Perhaps, self.lease).await?;
         if let Some(error) = clean_up::error(&left, self.target) {
             return Err(error);
         }
@@ -317,7 +318,7 @@ impl Drill<'_> {
 
     /// Removes what the note names. Returns why something is left that will not go by trying again.
     async fn remove(&self, note: &mut Note, lost: Lost) -> Result<Option<Error>> {
-        let left = clean_up::remove(&note.items, self.target, self.options.concurrency, lost).await.map_err(|error| {
+        let left = clean_up::remove(&note.items, self.target, self.options.concurrency, lost, self.lease).await.map_err(|error| {
             let message = format!(
                 "What the drill restored into vault {} may still be there, because the vault could not be looked at. The \
                  next drill into it removes it.",
@@ -349,15 +350,20 @@ impl Drill<'_> {
 
     /// Writes the note, unless another drill may have begun meanwhile.
     async fn save(&self, note: &Note) -> Result<()> {
-        if !self.lease.is_held() {
-            let message = format!(
-                "The drill in vault {} lost its lease in the storage, so another one may have begun. Try again.",
-                self.target.name()
-            );
-            return Err(Error::new(ErrorKind::Busy, message));
-        }
+        still_held(self.lease, self.target)?;
         note.save(self.repository, self.target.name()).await
     }
+}
+
+fn still_held(lease: &dyn Lease, target: &Vault) -> Result<()> {
+    if lease.is_held() {
+        return Ok(());
+    }
+    let message = format!(
+        "The drill in vault {} lost its lease in the storage, so another one may have begun. Try again.",
+        target.name()
+    );
+    Err(Error::new(ErrorKind::Unavailable, message))
 }
 
 fn failed(item: &ItemId, error: &Error) -> ItemReport {

@@ -12,6 +12,7 @@ use super::note::Entry;
 use crate::{
     error::{Error, ErrorKind, Result},
     model::{ItemId, Kind},
+    store::Lease,
     vault::{DEADLINE, Vault},
 };
 
@@ -37,8 +38,15 @@ pub(super) enum Lost {
 /// What could not be removed, and why.
 pub(super) type Left = BTreeMap<ItemId, Error>;
 
-/// Deletes and purges these items. An error means that the vault could not be looked at.
-pub(super) async fn remove(entries: &[Entry], target: &Vault, concurrency: usize, lost: Lost) -> Result<Left> {
+/// Deletes and purges these items. An error means that the vault could not be looked at, or that the lease was lost:
+/// another drill may have restored the same items by then.
+pub(super) async fn remove(
+    entries: &[Entry],
+    target: &Vault,
+    concurrency: usize,
+    lost: Lost,
+    lease: &dyn Lease,
+) -> Result<Left> {
     let mut left = Left::new();
     let mut quiet_since = Instant::now();
     loop {
@@ -53,7 +61,7 @@ pub(super) async fn remove(entries: &[Entry], target: &Vault, concurrency: usize
             continue;
         }
         let mut removals = stream::iter(0..open.len())
-            .map(|index| remove_one(open[index], &there, target))
+            .map(|index| remove_one(open[index], &there, target, lease))
             .buffer_unordered(concurrency);
         let mut seen = false;
         while let Some((item, result)) = removals.next().await {
@@ -98,9 +106,10 @@ enum Removed {
     NotYet,
 }
 
-async fn remove_one(entry: &Entry, there: &Names, target: &Vault) -> (ItemId, Result<Removed>) {
+async fn remove_one(entry: &Entry, there: &Names, target: &Vault, lease: &dyn Lease) -> (ItemId, Result<Removed>) {
     let item = &entry.item;
     let removal = async {
+        super::still_held(lease, target)?;
         if there.active.contains(item) {
             match target.current(item, None).await? {
                 Some(current) if entry.is(&current) => target.delete(item).await?,

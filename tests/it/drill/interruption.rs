@@ -47,7 +47,6 @@ async fn stopped_at_every_step(next: Uuid) {
             let steps = Steps::stopped_at(last, stop);
             let result = attempt(&world, OPERATION, &steps).await;
             if steps.count() <= last {
-                println!("{stop:?}: {last} steps");
                 assert!(last >= 50, "{stop:?}: only {last} steps");
                 assert_eq!(result.unwrap().unwrap().status, Status::Succeeded);
                 assert_eq!(before.differences(&world.vaults.snapshot(TARGET)), Vec::<String>::new());

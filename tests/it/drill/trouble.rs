@@ -15,7 +15,7 @@ use simulator::key_vault::{Fault, Kind, Operation, Verb};
 use uuid::Uuid;
 
 use super::{SOURCE, TARGET, backed_up, drill, drill_from, options, restores};
-use crate::world::{World, meanwhile::Meanwhile};
+use crate::world::{World, meanwhile::Meanwhile, storm::Storm};
 
 fn said(evidence: &keyvault_backup::drill::Evidence) -> String {
     let of_items = evidence.items.iter().filter_map(|item| item.problem.as_ref());
@@ -206,4 +206,37 @@ async fn an_item_with_a_name_of_an_unfinished_drill_is_not_taken_for_what_it_res
     let error = drill(&world, &options()).await.unwrap_err();
     assert!(error.message().contains("which the drill did not restore"), "{error}");
     assert_eq!(before.differences(&world.vaults.snapshot(TARGET)), Vec::<String>::new());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_drill_that_lost_its_lease_stops_and_its_next_attempt_goes_on() {
+    // While it restores, and while it removes.
+    for path in ["/secrets/restore", "/secrets/apple"] {
+        let world = backed_up().await;
+        let before = world.vaults.snapshot(TARGET);
+        let state = world.state.clone();
+        let act = move || state.break_lease(&format!("leases/{TARGET}"));
+        let transport = Meanwhile::transport(&world.door, path, 1, act);
+        let target = world.vault_through(TARGET, &transport, Pacing::new(10_000.0));
+        let operation = Uuid::new_v4();
+        let error = drill_from(&world, &target, operation, &options()).await.unwrap_err();
+        assert!(error.kind().is_transient() && error.message().contains("lost its lease"), "{path}: {error}");
+        let evidence = drill_from(&world, &world.vault(TARGET), operation, &options()).await.unwrap();
+        assert_eq!(evidence.status, Status::Succeeded, "{path}");
+        assert_eq!(before.differences(&world.vaults.snapshot(TARGET)), Vec::<String>::new(), "{path}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_drill_in_a_storm_claims_nothing_that_is_not_so_and_cleans_up() {
+    for seed in 0..5 {
+        let world = World::with(&[SOURCE, TARGET]);
+        world.vaults.seed(SOURCE, 60);
+        world.back_up(SOURCE).await.unwrap();
+        let before = world.vaults.snapshot(TARGET);
+        let target = world.vault_through(TARGET, &Storm::transport(&world.door, seed), Pacing::new(1_000.0));
+        let evidence = drill_from(&world, &target, Uuid::new_v4(), &options()).await.unwrap();
+        assert_eq!((evidence.status, evidence.measured.items), (Status::Succeeded, 60), "seed {seed}: {evidence:#?}");
+        assert_eq!(before.differences(&world.vaults.snapshot(TARGET)), Vec::<String>::new(), "seed {seed}");
+    }
 }
