@@ -20,8 +20,11 @@ use crate::{
 /// in a recorded exchange).
 const UNSEEN: Duration = Duration::from_secs(60);
 
-/// Between two looks.
-const POLL: Duration = Duration::from_secs(10);
+/// Between two looks while something is being deleted.
+const OFTEN: Duration = Duration::from_secs(2);
+
+/// Between two looks while nothing is known to be under way.
+const SELDOM: Duration = Duration::from_secs(10);
 
 /// Items named in a message.
 const NAMED: usize = 10;
@@ -38,8 +41,10 @@ pub(super) enum Lost {
 /// What could not be removed, and why.
 pub(super) type Left = BTreeMap<ItemId, Error>;
 
-/// Deletes and purges these items. An error means that the vault could not be looked at, or that the lease was lost:
-/// another drill may have restored the same items by then.
+/// Deletes and purges these items. An error means that the vault could not be looked at.
+///
+/// All are deleted before the first is waited for: one by one, a large vault would take hours. No item is touched after
+/// the lease was lost, because another drill may have restored the same by then.
 pub(super) async fn remove(
     entries: &[Entry],
     target: &Vault,
@@ -47,35 +52,39 @@ pub(super) async fn remove(
     lost: Lost,
     lease: &dyn Lease,
 ) -> Result<Left> {
-    let mut left = Left::new();
-    let mut quiet_since = Instant::now();
+    let (mut left, mut deleting, mut purged) = (Left::new(), HashSet::new(), HashSet::new());
+    let mut changed = Instant::now();
     loop {
         let there = Names::look(target).await?;
-        let open: Vec<&Entry> =
-            entries.iter().filter(|entry| !left.contains_key(&entry.item) && there.holds(&entry.item)).collect();
-        if open.is_empty() {
-            if lost == Lost::Nothing || quiet_since.elapsed() >= UNSEEN {
+        let open: Vec<&Entry> = entries
+            .iter()
+            .filter(|Entry { item, .. }| !left.contains_key(item) && !purged.contains(item))
+            .filter(|Entry { item, .. }| {
+                there.deleted.contains(item) || there.active.contains(item) && !deleting.contains(item)
+            })
+            .collect();
+        if open.is_empty() && deleting.is_empty() {
+            if lost == Lost::Nothing || changed.elapsed() >= UNSEEN {
                 return Ok(left);
             }
-            tokio::time::sleep(POLL).await;
-            continue;
+            tokio::time::sleep(SELDOM).await;
+        } else if open.is_empty() {
+            if changed.elapsed() >= DEADLINE {
+                left.extend(deleting.drain().map(|item| overdue(item, target)));
+            }
+            tokio::time::sleep(OFTEN).await;
+        } else {
+            changed = Instant::now();
         }
-        let mut removals = stream::iter(0..open.len())
-            .map(|index| remove_one(open[index], &there, target, lease))
-            .buffer_unordered(concurrency);
-        let mut seen = false;
-        while let Some((item, result)) = removals.next().await {
+        let steps = stream::iter(0..open.len()).map(|index| step(open[index], &there, target, lease));
+        let mut steps = steps.buffer_unordered(concurrency);
+        while let Some((item, result)) = steps.next().await {
+            deleting.remove(&item);
             match result {
-                Ok(Removed::Yes) => seen = true,
-                Ok(Removed::NotYet) if quiet_since.elapsed() < DEADLINE => (),
-                Ok(Removed::NotYet) => drop(left.insert(item.clone(), overdue(&item, target))),
+                Ok(Step::Deleting) => drop(deleting.insert(item)),
+                Ok(Step::Purged) => drop(purged.insert(item)),
                 Err(error) => drop(left.insert(item, error)),
             }
-        }
-        if seen {
-            quiet_since = Instant::now();
-        } else {
-            tokio::time::sleep(POLL).await;
         }
     }
 }
@@ -99,31 +108,37 @@ pub(super) fn error(left: &Left, target: &Vault) -> Option<Error> {
     Some(Error::new(worst.kind(), message).at(target.name().as_str()))
 }
 
-/// What came of one item.
-enum Removed {
-    Yes,
-    /// It is listed, and not found: something is under way.
-    NotYet,
+/// How far an item is.
+enum Step {
+    /// Its deletion goes on in Key Vault, and it is in no listing for a while.
+    Deleting,
+    Purged,
 }
 
-async fn remove_one(entry: &Entry, there: &Names, target: &Vault, lease: &dyn Lease) -> (ItemId, Result<Removed>) {
+/// Purges a deleted item, or begins to delete an active one.
+async fn step(entry: &Entry, there: &Names, target: &Vault, lease: &dyn Lease) -> (ItemId, Result<Step>) {
     let item = &entry.item;
-    let removal = async {
+    let step = async {
         super::still_held(lease, target)?;
-        if there.active.contains(item) {
-            match target.current(item, None).await? {
-                Some(current) if entry.is(&current) => target.delete(item).await?,
-                Some(current) => return Err(another(item, &current.version, target)),
-                None => return Ok(Removed::NotYet),
-            }
+        if there.deleted.contains(item) {
+            return match target.deleted(item).await? {
+                Some(deleted) if entry.was(&deleted) => target.purge(item).await.map(|()| Step::Purged),
+                Some(deleted) => Err(another(item, deleted.version.as_deref().unwrap_or("unknown"), target)),
+                // Purged since it was listed.
+                None => Ok(Step::Purged),
+            };
         }
-        match target.deleted(item).await? {
-            Some(deleted) if entry.was(&deleted) => target.purge(item).await.map(|()| Removed::Yes),
-            Some(deleted) => Err(another(item, deleted.version.as_deref().unwrap_or("unknown"), target)),
-            None => Ok(Removed::NotYet),
+        match target.current(item, None).await? {
+            Some(current) if entry.is(&current) => match target.send_delete(item).await {
+                Err(error) if error.kind() != ErrorKind::NotFound => Err(error),
+                _ => Ok(Step::Deleting),
+            },
+            Some(current) => Err(another(item, &current.version, target)),
+            // An earlier attempt has begun to delete it.
+            None => Ok(Step::Deleting),
         }
     };
-    let result = removal.await;
+    let result = step.await;
     (item.clone(), result)
 }
 
@@ -135,13 +150,14 @@ fn another(item: &ItemId, version: &str, target: &Vault) -> Error {
     Error::new(ErrorKind::Conflict, message).at(item.to_string())
 }
 
-fn overdue(item: &ItemId, target: &Vault) -> Error {
+fn overdue(item: ItemId, target: &Vault) -> (ItemId, Error) {
     let message = format!(
-        "{item} is listed by vault {} and cannot be found, for {} seconds now.",
+        "{item} of vault {} was deleted and is not among its deleted items after {} seconds.",
         target.name(),
         DEADLINE.as_secs()
     );
-    Error::new(ErrorKind::Unavailable, message).at(item.to_string())
+    let error = Error::new(ErrorKind::Unavailable, message).at(item.to_string());
+    (item, error)
 }
 
 /// The names in use in a vault.
@@ -160,9 +176,5 @@ impl Names {
             deleted.extend(listed.into_iter().map(|listed| listed.item));
         }
         Ok(Self { active, deleted })
-    }
-
-    fn holds(&self, item: &ItemId) -> bool {
-        self.active.contains(item) || self.deleted.contains(item)
     }
 }

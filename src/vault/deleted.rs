@@ -164,7 +164,8 @@ impl Vault {
         }
     }
 
-    async fn send_delete(&self, item: &ItemId) -> Result<()> {
+    /// Asks for an item to be deleted, and does not wait for what follows. `NotFound` when there is none.
+    pub async fn send_delete(&self, item: &ItemId) -> Result<()> {
         let name = item.name.as_str();
         self.call(self.doing(Action::Delete, Subject::Item(item)), || async {
             match item.kind {

@@ -1,13 +1,13 @@
 //! The command `drill`.
 
-use std::fs;
+use std::{fs, process::Stdio, time::Duration};
 
 use serde_json::json;
 
 use super::{SOURCE, TARGET, azure_with};
 use crate::{
     format_docs::{assert_valid, close, strict},
-    local_azure::{LocalAzure, files},
+    local_azure::{BINARY, LIMIT, LocalAzure, files},
 };
 
 /// A vault with a backup, and a drill vault.
@@ -102,4 +102,27 @@ async fn a_vault_with_no_backup_scope_is_not_drilled_in_itself() {
     assert_eq!(ran.code, 2, "{ran:?}");
     assert!(ran.stderr.contains("cannot be drilled in itself"), "{ran:?}");
     assert_eq!(azure.changes_asked_for(), Vec::<String>::new());
+}
+
+#[tokio::test]
+async fn a_drill_that_is_stopped_says_what_happens_to_what_it_restored() {
+    let azure = backed_up().await;
+    let mut command = tokio::process::Command::new(BINARY);
+    command.args(["drill", SOURCE, "--into", TARGET]).env_clear().envs(azure.settings()).kill_on_drop(true);
+    // So slow that it cannot be at its end when it is stopped.
+    command.env("BACKUP_REQUESTS_PER_SECOND", "5").stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let child = command.spawn().unwrap();
+    let note = azure.state().join("drills").join(format!("{TARGET}.json"));
+    let begun = async {
+        while !note.is_file() {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    };
+    tokio::time::timeout(LIMIT, begun).await.expect("the drill begins");
+    let process = child.id().unwrap().to_string();
+    assert!(std::process::Command::new("kill").args(["-INT", &process]).status().unwrap().success());
+    let output = tokio::time::timeout(LIMIT, child.wait_with_output()).await.expect("the command ends").unwrap();
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(5), "{said}");
+    assert!(said.contains("Stopped.") && said.contains("the next drill into it removes that first"), "{said}");
 }

@@ -74,6 +74,17 @@ async fn the_timer_drills_one_vault_after_the_other_also_behind_one_that_fails()
 }
 
 #[tokio::test]
+async fn without_a_drill_vault_no_drill_is_asked_for() {
+    let azure = three_vaults().await;
+    let app = azure.app_with(&[("BACKUP_VAULTS", &VAULTS.join(","))]).await;
+    let fired = app.host.fire("VerifyTimer").await.unwrap();
+    assert!(fired.succeeded());
+    app.settle().await;
+    assert_eq!(drills(&app).await, Vec::<Value>::new());
+    assert!(app.log().contains("Asked for the verify of 3 vaults.") && !app.log().contains("round of drills"));
+}
+
+#[tokio::test]
 async fn a_message_that_is_delivered_twice_drills_nothing_twice() {
     let azure = three_vaults().await;
     for vault in VAULTS {

@@ -240,3 +240,15 @@ async fn a_drill_in_a_storm_claims_nothing_that_is_not_so_and_cleans_up() {
         assert_eq!(before.differences(&world.vaults.snapshot(TARGET)), Vec::<String>::new(), "seed {seed}");
     }
 }
+
+/// Deleting goes on for seconds after its answer; one item after the other, that would be ten minutes here.
+#[tokio::test(start_paused = true)]
+async fn many_items_are_deleted_together_and_not_one_after_the_other() {
+    let world = World::with(&[SOURCE, TARGET]);
+    world.vaults.seed(SOURCE, 400);
+    world.back_up(SOURCE).await.unwrap();
+    let evidence = drill(&world, &options()).await.unwrap();
+    assert_eq!((evidence.status, evidence.measured.items), (Status::Succeeded, 400));
+    assert!(evidence.measured.clean_up_seconds <= 60, "{:?}", evidence.measured);
+    assert_eq!(world.vaults.snapshot(TARGET).items.len(), 0);
+}
