@@ -18,7 +18,7 @@ pub(super) async fn check(target: &Vault, chosen: &Manifest, how: &restore::Opti
     let name = target.name();
     let mut found = Vec::new();
     for kind in Kind::ALL {
-        let listed: Vec<_> = target.list(kind).take(NAMED).try_collect().await?;
+        let listed: Vec<_> = target.list(kind).take(NAMED + 1).try_collect().await?;
         found.extend(listed.into_iter().map(|listed| listed.item.to_string()));
     }
     if !found.is_empty() {
