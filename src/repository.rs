@@ -7,6 +7,7 @@ pub mod draft;
 pub mod manifest;
 mod names;
 pub mod operation;
+pub mod reading;
 mod selector;
 
 use std::{fmt, sync::Arc, time::Duration};
@@ -20,6 +21,7 @@ use self::{
     draft::{Draft, Stored},
     manifest::{Guard, Header, Item, Manifest},
     operation::{OPERATION_VERSION, Operation, OperationKind},
+    reading::ManifestReader,
 };
 use crate::{
     error::{Error, ErrorKind, Result},
@@ -145,7 +147,7 @@ impl Repository {
     /// check the manifest's hash.
     pub async fn header(&self, backup: &BackupRef) -> Result<Header> {
         let name = backup.manifest();
-        let start = self.backups.read_start(&name, HEAD).await?;
+        let start = self.backups.read_part(&name, 0..HEAD).await?;
         if let Some(header) = Header::decode(&name, &start)? {
             return Ok(header);
         }
@@ -156,6 +158,12 @@ impl Repository {
     pub async fn open(&self, backup: &BackupRef) -> Result<Manifest> {
         let name = backup.manifest();
         Manifest::decode(&name, &self.backups.read(&name).await?)
+    }
+
+    /// A backup's manifest, to be read item by item in memory that does not depend on their number. How it must be
+    /// used: [`ManifestReader`].
+    pub async fn read_manifest(&self, backup: &BackupRef) -> Result<ManifestReader> {
+        ManifestReader::open(self.backups.clone(), backup).await
     }
 
     /// The bytes of an item, checked against size and hash. `Corrupt` when they are not what was written.
