@@ -4,6 +4,8 @@
 //! container is ever overwritten. What must change lives in a second container, the state.
 
 pub mod draft;
+pub mod findings;
+pub mod inspection;
 pub mod manifest;
 mod names;
 pub mod operation;
@@ -19,6 +21,7 @@ use uuid::Uuid;
 pub use self::selector::Selector;
 use self::{
     draft::{Draft, Stored},
+    inspection::Place,
     manifest::{Guard, Header, Item, Manifest},
     operation::{OPERATION_VERSION, Operation, OperationKind},
     reading::ManifestReader,
@@ -76,6 +79,7 @@ impl Repository {
         let entries: Vec<_> = self.backups.list(&prefix, None).try_collect().await?;
         let mut backups: Vec<BackupRef> = entries
             .iter()
+            .filter(|entry| names::place(vault, &entry.name) == Place::Manifest)
             .filter_map(|entry| names::parse_manifest(&entry.name))
             .map(|(id, label)| BackupRef { vault: vault.clone(), id, label })
             .collect();
@@ -360,7 +364,8 @@ impl BackupRef {
         self.label.as_ref().is_some_and(Label::is_of_safety_copy)
     }
 
-    fn manifest(&self) -> String {
+    /// The name of its manifest in the backup container.
+    pub fn manifest(&self) -> String {
         names::manifest(&self.vault, &self.id, self.label.as_ref())
     }
 }

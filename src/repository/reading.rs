@@ -151,10 +151,12 @@ impl Reading {
 
     /// The next bytes.
     pub(super) fn feed(&mut self, part: &[u8]) {
-        self.tail.extend_from_slice(part);
-        let sure = self.tail.len().saturating_sub(TAIL);
-        self.hash.update(&self.tail[..sure]);
-        self.tail.drain(..sure);
+        let (sure, last) = part.split_at(part.len().saturating_sub(TAIL));
+        let passed = (self.tail.len() + last.len()).saturating_sub(TAIL);
+        self.hash.update(&self.tail[..passed]);
+        self.hash.update(sure);
+        self.tail.drain(..passed);
+        self.tail.extend_from_slice(last);
         if self.doubt.is_some() {
             return;
         }

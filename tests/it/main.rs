@@ -31,4 +31,5 @@ mod settings_docs;
 mod store;
 mod storm;
 mod tidy;
+mod verify;
 mod world;
