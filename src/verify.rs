@@ -48,8 +48,8 @@ pub struct Options {
 
 /// Checks all backups of a vault.
 ///
-/// Damage is data, not an error. `NotFound` when nothing is stored of that vault. Any other error: it could not be done;
-/// the next call goes on behind the last blob that was recorded.
+/// Damage is data, not an error. `NotFound` when there is no backup: that nothing is damaged must not look like safety.
+/// Any other error: it could not be done; the next call goes on behind the last blob that was recorded.
 pub async fn run(
     repository: &Repository,
     vault: &VaultName,
@@ -62,13 +62,8 @@ pub async fn run(
     let mut run = Run::new(repository, vault, options, now).await?;
     run.check_blobs(progress).await?;
     let backups = run.check_manifests().await?;
-    if at_first.is_empty() && backups.is_empty() && run.index.is_empty() && run.unknown.is_empty() {
-        let message = format!(
-            "Nothing is stored of vault {vault} in {}, so there is nothing to verify. Check the name; `keyvault-backup \
-             list` shows the vaults that have backups.",
-            repository.describe()
-        );
-        return Err(Error::new(ErrorKind::NotFound, message).at("vault"));
+    if at_first.is_empty() && backups.is_empty() {
+        return Err(nothing_to_verify(vault, &repository.describe(), run.index.total().0));
     }
     // Blobs of a backup that is just being removed are about to go too.
     let is_pruned = at_first.iter().any(|backup| !backups.contains(backup));
@@ -129,9 +124,11 @@ impl<'a> Run<'a> {
     /// Reads every item blob, in the order of names, but those that an earlier attempt has read.
     async fn check_blobs(&mut self, progress: &Progress) -> Result<()> {
         let (repository, vault, concurrency) = (self.repository, self.vault, self.options.concurrency);
-        let after = self.state.after.clone();
+        let (after, started_at) = (self.state.after.clone(), self.state.started_at);
+        let is_behind = |found: &Found| after.as_ref().is_some_and(|after| found.name <= *after);
         let checked = repository.inventory(vault).map_ok(|found| {
-            let was_read = after.as_ref().is_some_and(|after| found.name <= *after);
+            // What was written since may stand before that place.
+            let was_read = is_behind(&found) && found.created < started_at;
             async move {
                 if found.place != Place::Item {
                     return Ok((found, None));
@@ -163,6 +160,10 @@ impl<'a> Run<'a> {
                 }
                 (Place::Item, Some(inspection)) => self.sort_in(&found, inspection),
             }
+            let was_passed = is_behind(&found);
+            if was_passed {
+                self.state.damaged.retain(|blob| *blob != found.name);
+            }
             let is_damaged = matches!(inspection, Some(Inspection::Damaged { .. }));
             // Damage that cannot be listed must be found again by the attempt that goes on from here.
             is_full |= is_damaged && self.state.damaged.len() == MOST_LISTED;
@@ -171,6 +172,9 @@ impl<'a> Run<'a> {
             }
             if is_damaged {
                 self.state.damaged.push(found.name.clone());
+            }
+            if was_passed {
+                continue;
             }
             self.state.after = Some(found.name);
             unsaved += 1;
@@ -192,19 +196,19 @@ impl<'a> Run<'a> {
     /// Holds every backup against what its blobs are.
     async fn check_manifests(&mut self) -> Result<Vec<BackupRef>> {
         let mut backups = self.repository.backups(self.vault).await?;
-        let mut removed = Vec::new();
+        let mut removed: Vec<BackupRef> = Vec::new();
         for backup in &backups {
             match self.check_manifest(backup).await {
                 Ok(None) => self.sound_backups += 1,
                 Ok(Some(trouble)) => {
                     if trouble.is_of_missing(&self.index) && !self.repository.exists(backup).await? {
-                        removed.push(backup.id.clone());
+                        removed.push(backup.clone());
                         continue;
                     }
                     self.damage.of_items(backup, trouble, &mut self.index);
                 }
                 // It was removed since it was listed.
-                Err(error) if error.kind() == ErrorKind::NotFound => removed.push(backup.id.clone()),
+                Err(error) if error.kind() == ErrorKind::NotFound => removed.push(backup.clone()),
                 Err(error) if error.kind().is_of_stored_data() => {
                     self.has_unreadable_backup = true;
                     self.damage.of_manifest(backup, &error);
@@ -212,7 +216,7 @@ impl<'a> Run<'a> {
                 Err(error) => return Err(error),
             }
         }
-        backups.retain(|backup| !removed.contains(&backup.id));
+        backups.retain(|backup| !removed.contains(backup));
         Ok(backups)
     }
 
@@ -289,6 +293,21 @@ impl<'a> Run<'a> {
             more_damage,
         }
     }
+}
+
+fn nothing_to_verify(vault: &VaultName, place: &str, blobs: u64) -> Error {
+    let message = if blobs == 0 {
+        format!(
+            "Nothing is stored of vault {vault} in {place}, so there is nothing to verify. Check the name; \
+             `keyvault-backup list` shows the vaults that have backups."
+        )
+    } else {
+        format!(
+            "There is no backup of vault {vault} in {place}, only {blobs} item blobs: of a first backup that has not ended, \
+             or of backups whose manifests were removed. Back the vault up."
+        )
+    };
+    Error::new(ErrorKind::NotFound, message).at("vault")
 }
 
 fn damaged_or_sound(is_damaged: bool, size: u64) -> Inspection {

@@ -64,10 +64,6 @@ impl Index {
         self.0.contains_key(&key)
     }
 
-    pub(super) fn is_empty(&self) -> bool {
-        self.0.is_empty()
-    }
-
     /// What the blob turned out to be.
     pub(super) fn inspection(&self, key: Key) -> Option<Inspection> {
         let entry = self.0.get(&key)?;

@@ -99,6 +99,21 @@ async fn a_vault_of_which_nothing_is_stored_is_not_found() {
     assert!(error.message().contains("Nothing is stored of vault contoso-pord in memory:"), "{error}");
 }
 
+/// Who removes all manifests, or is interrupted in the first backup, leaves a vault that looks tidy and is not protected.
+#[tokio::test(start_paused = true)]
+async fn blobs_without_any_backup_are_not_called_sound() {
+    let world = three_days().await;
+    for id in ids(&world).await {
+        world.backups.delete(&manifest_of(&id)).await.unwrap();
+    }
+    let error = verify_with(&world, &world.repository(), VAULT).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::NotFound);
+    assert!(
+        error.message().contains("There is no backup of vault contoso-prod in memory:, only 6 item blobs"),
+        "{error}"
+    );
+}
+
 /// What a killed run leaves behind may still be of use to the next attempt; a day later it is only in the way.
 #[tokio::test(start_paused = true)]
 async fn blobs_without_a_backup_are_counted_and_told_of_when_they_are_a_day_old() {

@@ -27,6 +27,7 @@ async fn damaged() -> World {
         text[9] ^= 0x01;
         world.backups.replace(&blob, text.into()).await.unwrap();
     }
+    world.pass(SETTLED);
     world
 }
 
@@ -70,6 +71,23 @@ async fn what_was_begun_more_than_a_day_ago_is_begun_anew() {
         assert_eq!(verify_with(&world, &repository, VAULT).await.unwrap().damage(), 2);
         assert_eq!(rest.count() < 700, is_resumed, "{}", rest.count());
     }
+}
+
+/// A slow backup with an earlier id may write blobs whose names stand before that place.
+#[tokio::test(start_paused = true)]
+async fn what_was_written_since_is_read_wherever_its_name_stands() {
+    let world = damaged().await;
+    let steps = Steps::stopped_at(600, Stop::KilledBefore);
+    let repository = Repository::new(steps.store(world.backups.clone()), Arc::new(world.state.clone()));
+    assert!(steps.run(verify_with(&world, &repository, VAULT)).await.is_none());
+    world.pass(SETTLED);
+    for name in ["secret-0001", "secret-0003"] {
+        let blob = blobs_of(&world, name).await.remove(0);
+        world.backups.delete(&blob).await.unwrap();
+        world.backups.create(&blob, "something else".into()).await.unwrap();
+    }
+    let found = verify(&world, VAULT).await;
+    assert_eq!((found.damage(), found.findings.len()), (3, 3));
 }
 
 #[tokio::test(start_paused = true)]
