@@ -16,6 +16,7 @@ use crate::{
     report::{Problem, Snapshot, Status},
     repository::{
         BackupRef,
+        findings::Findings,
         guard::Acknowledgement,
         manifest::{Failure, Guard, Header, Item},
         operation::{Measured, Operation},
@@ -131,6 +132,31 @@ pub fn operation(operation: &Operation) -> Value {
             item
         })
         .collect();
+    body
+}
+
+/// A verification with what it found.
+pub fn verification(of: &Operation, found: Option<&Findings>) -> Value {
+    let mut body = operation_summary(of);
+    if let Some(found) = found {
+        body["findings"] = found
+            .findings
+            .iter()
+            .map(|finding| {
+                let mut one = json!({
+                    "finding": finding.finding.as_str(),
+                    "blob": finding.blob,
+                    "backups": finding.backups,
+                    "message": finding.message,
+                });
+                if let Some(item) = &finding.item {
+                    one["item"] = json!({ "kind": item.kind, "name": item.name });
+                }
+                one
+            })
+            .collect();
+        body["moreDamage"] = found.more_damage.into();
+    }
     body
 }
 

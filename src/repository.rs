@@ -4,10 +4,13 @@
 //! container is ever overwritten. What must change lives in a second container, the state.
 
 pub mod draft;
+pub mod findings;
 pub mod guard;
+pub mod inspection;
 pub mod manifest;
 mod names;
 pub mod operation;
+pub mod reading;
 mod selector;
 mod unfinished;
 
@@ -20,8 +23,10 @@ use uuid::Uuid;
 pub use self::selector::Selector;
 use self::{
     draft::{Draft, Stored},
+    inspection::Place,
     manifest::{Header, Item, Manifest},
     operation::{OPERATION_VERSION, Operation, OperationKind},
+    reading::ManifestReader,
 };
 use crate::{
     error::{Error, ErrorKind, Result},
@@ -76,6 +81,7 @@ impl Repository {
         let entries: Vec<_> = self.backups.list(&prefix, None).try_collect().await?;
         let mut backups: Vec<BackupRef> = entries
             .iter()
+            .filter(|entry| names::place(vault, &entry.name) == Place::Manifest)
             .filter_map(|entry| names::parse_manifest(&entry.name))
             .map(|(id, label)| BackupRef { vault: vault.clone(), id, label })
             .collect();
@@ -147,7 +153,7 @@ impl Repository {
     /// check the manifest's hash.
     pub async fn header(&self, backup: &BackupRef) -> Result<Header> {
         let name = backup.manifest();
-        let start = self.backups.read_start(&name, HEAD).await?;
+        let start = self.backups.read_part(&name, 0..HEAD).await?;
         if let Some(header) = Header::decode(&name, &start)? {
             return Ok(header);
         }
@@ -158,6 +164,12 @@ impl Repository {
     pub async fn open(&self, backup: &BackupRef) -> Result<Manifest> {
         let name = backup.manifest();
         Manifest::decode(&name, &self.backups.read(&name).await?)
+    }
+
+    /// A backup's manifest, to be read item by item in memory that does not depend on their number. How it must be
+    /// used: [`ManifestReader`].
+    pub async fn read_manifest(&self, backup: &BackupRef) -> Result<ManifestReader> {
+        ManifestReader::open(self.backups.clone(), backup).await
     }
 
     /// The bytes of an item, checked against size and hash. `Corrupt` when they are not what was written.
@@ -353,7 +365,8 @@ impl BackupRef {
         self.label.as_ref().is_some_and(Label::is_of_safety_copy)
     }
 
-    fn manifest(&self) -> String {
+    /// The name of its manifest in the backup container.
+    pub fn manifest(&self) -> String {
         names::manifest(&self.vault, &self.id, self.label.as_ref())
     }
 }

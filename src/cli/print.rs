@@ -39,6 +39,8 @@ pub(super) const USAGE: u8 = 2;
 
 const IN_PART: u8 = 3;
 
+const DAMAGED: u8 = 7;
+
 /// The table: what the caller can do, as an exit code.
 fn code_of(kind: ErrorKind) -> u8 {
     match kind {
@@ -46,7 +48,7 @@ fn code_of(kind: ErrorKind) -> u8 {
         ErrorKind::NotFound => 4,
         ErrorKind::Busy | ErrorKind::Throttled | ErrorKind::Unavailable => 5,
         ErrorKind::Unauthenticated | ErrorKind::Forbidden => 6,
-        ErrorKind::Corrupt | ErrorKind::NewerFormat => 7,
+        ErrorKind::Corrupt | ErrorKind::NewerFormat => DAMAGED,
         ErrorKind::Conflict | ErrorKind::Refused | ErrorKind::Abandoned | ErrorKind::Internal => 1,
     }
 }
@@ -58,6 +60,9 @@ pub(super) struct End(u8);
 impl End {
     /// Everything was done.
     pub(super) const GOOD: Self = Self(0);
+
+    /// It was looked for damage, and there is some.
+    pub(super) const DAMAGED: Self = Self(DAMAGED);
 
     /// Nothing was done, for these reasons.
     pub(super) fn of_errors(errors: &[Error]) -> Self {

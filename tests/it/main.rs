@@ -37,4 +37,5 @@ mod status;
 mod store;
 mod storm;
 mod tidy;
+mod verify;
 mod world;

@@ -108,6 +108,7 @@ async fn everything_the_app_and_the_command_line_do_needs_no_more_than_the_docum
         &["show", "contoso-prod"],
         &["diff", "contoso-prod"],
         &["diff", "contoso-prod", "--live"],
+        &["verify"],
         &["restore", "contoso-prod", "--to", "contoso-dr", "--dry-run"],
         &["restore", "contoso-prod", "--to", "contoso-dr"],
     ] {
@@ -132,6 +133,7 @@ async fn without_one_right_on_a_container_the_sentence_names_it() {
     assert_eq!(account.run(&["backup"]).await.code, 0);
     let (backups, state) = (account.storage.backups(), account.storage.state());
     let backup = ["backup", "--full"].as_slice();
+    let verify = ["verify", "contoso-prod"].as_slice();
     let restore = ["restore", "contoso-prod", "--to", "contoso-dr"].as_slice();
     let before = account.azure.vaults.snapshot("contoso-dr");
     for (identity, container, granted, missing, command) in [
@@ -141,6 +143,8 @@ async fn without_one_right_on_a_container_the_sentence_names_it() {
         (&account.backup, &state, &[READ, ADD], "blobs/write", backup),
         (&account.backup, &state, &[READ], "blobs/", backup),
         (&account.backup, &state, &[], "blobs/", backup),
+        (&account.backup, &backups, &[ADD], "blobs/read", verify),
+        (&account.backup, &state, &[READ, ADD], "blobs/write", verify),
         (&account.restore, &backups, &[], "blobs/read", restore),
         (&account.restore, &state, &[READ, ADD], "blobs/write", restore),
         (&account.restore, &state, &[READ], "blobs/", restore),
