@@ -7,6 +7,7 @@ pub mod draft;
 pub mod manifest;
 mod names;
 pub mod operation;
+mod removal;
 mod selector;
 
 use std::{fmt, sync::Arc, time::Duration};
@@ -205,8 +206,12 @@ impl Repository {
     /// Nothing is visible before [`Draft::commit`].
     pub async fn begin(&self, vault: &VaultName, id: &BackupId, label: Option<&Label>) -> Result<Draft> {
         let entries: Vec<_> = self.backups.list(&names::items(vault, id), None).try_collect().await?;
+        // Safety copies are written without the vault's lease, so that a prune beside a restore that goes on after days
+        // could remove what its first attempt left: they are taken anew.
+        let is_safety_copy = label.is_some_and(Label::is_of_safety_copy);
         let leftovers = entries
             .into_iter()
+            .filter(|_| !is_safety_copy)
             .filter_map(|entry| {
                 let blob = names::parse_item(&entry.name)?;
                 let written = Timestamp::from(entry.created);
