@@ -23,6 +23,7 @@ mod pacing;
 mod quickstart;
 mod refusals;
 mod restore;
+mod retention;
 mod rights;
 mod roles_docs;
 mod round_trip;
