@@ -3,12 +3,14 @@
 
 mod backup;
 mod drill;
+mod prune;
 mod restore;
 mod verify;
 
 pub use self::{
     backup::{BackupRequest, back_up},
     drill::drill,
+    prune::{plan_prune, prune},
     restore::{RestoreRequest, plan_restore, restore},
     verify::verify,
 };

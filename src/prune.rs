@@ -59,6 +59,7 @@ pub struct Plan {
     pub backups: Vec<Row>,
     /// What becomes of item blobs that no remaining manifest names.
     pub unnamed: Unnamed,
+    named: Vec<BackupId>,
     holdings: Holdings,
     rules: Rules,
 }
@@ -122,17 +123,12 @@ pub enum Prune {
     Busy,
 }
 
-/// Prunes a vault for `operation`, under the vault's lease: never beside a backup or another prune of it.
+/// Prunes a vault under the vault's lease: never beside a backup or another prune of it. A backup that comes meanwhile
+/// waits.
 ///
 /// Can be killed anywhere and repeated. An error leaves whole backups; the next prune goes on.
-pub async fn run(
-    repository: &Repository,
-    vault: &VaultName,
-    operation: Uuid,
-    options: &Options,
-    now: Timestamp,
-) -> Result<Prune> {
-    let Lock::Taken(lease) = repository.lock(vault, operation).await? else { return Ok(Prune::Busy) };
+pub async fn run(repository: &Repository, vault: &VaultName, options: &Options, now: Timestamp) -> Result<Prune> {
+    let Lock::Taken(lease) = repository.lock(vault, Uuid::nil()).await? else { return Ok(Prune::Busy) };
     let result = async {
         let plan = plan(repository, vault, options, now).await?;
         let report = plan.execute(repository, &|| lease.is_held()).await?;
@@ -176,13 +172,50 @@ pub async fn plan(repository: &Repository, vault: &VaultName, options: &Options,
             }
         }
     }
-    Ok(Plan { vault: vault.clone(), guard, backups, unnamed, holdings, rules })
+    let named = match &options.choice {
+        Choice::Named(named) => named.clone(),
+        Choice::ByPolicy(_) => Vec::new(),
+    };
+    Ok(Plan { vault: vault.clone(), guard, backups, unnamed, named, holdings, rules })
 }
 
 impl Plan {
     /// The backups that are removed.
     pub fn removed(&self) -> impl Iterator<Item = &Row> {
         self.backups.iter().filter(|row| row.is_removed())
+    }
+
+    /// Whether somebody named this backup and it stays all the same, or the policy gives it up and the guard does not.
+    pub fn was_asked_for(&self, row: &Row) -> bool {
+        !row.is_removed() && (self.named.contains(&row.backup.id) || row.reasons.contains(&Reason::Guard))
+    }
+
+    /// What following it came to, in sentences.
+    pub fn describe(&self, report: &Report) -> String {
+        if let Some(guard) = &self.guard {
+            return format!(
+                "Retention removed nothing, because the guard is up: backup {} found {} of {} items gone and {} disabled. \
+                 See `keyvault-backup guard`.",
+                guard.tripped_by, guard.deleted, guard.items, guard.disabled
+            );
+        }
+        let (backups, blobs) = (counted(report.backups, "backup"), counted(report.blobs, "item blob"));
+        let mut text = format!("Retention removed {backups} and {blobs} ({} bytes).", report.bytes);
+        let Report { protected_backups, protected_blobs, protected_until, .. } = *report;
+        if protected_backups + protected_blobs > 0 {
+            let (backups, blobs) = (counted(protected_backups, "backup"), counted(protected_blobs, "item blob"));
+            let until = protected_until.map(|until| format!(", the first until {until}")).unwrap_or_default();
+            text.push_str(&format!(" {backups} and {blobs} are kept by the container's immutability policy{until}."));
+        }
+        if self.unnamed.doubtful > 0 {
+            let blobs = counted(self.unnamed.doubtful, "item blob");
+            text.push_str(&format!(
+                " {blobs} that no manifest names stay, because a manifest that cannot be read may name them; \
+                 `keyvault-backup list {}` shows which.",
+                self.vault
+            ));
+        }
+        text
     }
 
     /// Does it. `still_locked` tells whether the vault's lease is still held: without it nothing more is removed.
@@ -273,5 +306,13 @@ impl Plan {
 impl Report {
     fn protected_until(&mut self, until: Option<Timestamp>) {
         self.protected_until = [self.protected_until, until].into_iter().flatten().min();
+    }
+}
+
+fn counted(count: u64, thing: &str) -> String {
+    match count {
+        0 => format!("no {thing}"),
+        1 => format!("1 {thing}"),
+        _ => format!("{count} {thing}s"),
     }
 }

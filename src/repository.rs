@@ -182,7 +182,8 @@ impl Repository {
         Ok(sealed)
     }
 
-    /// Takes the right to be the only one that backs this vault up, for `operation`.
+    /// Takes the right to be the only one that backs this vault up, for `operation`, or that prunes it: then the nil id,
+    /// so that a backup that comes second does not take the holder for another backup and itself for not needed.
     pub async fn lock(&self, vault: &VaultName, operation: Uuid) -> Result<Lock> {
         match self.state.lease(&names::lease(vault)).await {
             Ok(lease) => {
@@ -196,7 +197,7 @@ impl Repository {
                     Err(error) if error.kind() == ErrorKind::NotFound => None,
                     Err(error) => return Err(error),
                 };
-                Ok(Lock::HeldBy(holder))
+                Ok(Lock::HeldBy(holder.filter(|holder: &Uuid| !holder.is_nil())))
             }
             Err(error) => Err(error),
         }
@@ -376,7 +377,7 @@ impl fmt::Display for BackupRef {
 pub enum Lock {
     /// The vault is ours until the lease is released.
     Taken(Box<dyn Lease>),
-    /// Another operation is at work on it, or the same one in another worker.
+    /// Another operation is at work on it, or the same one in another worker; or one that is no backup, without an id.
     HeldBy(Option<Uuid>),
 }
 

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use super::prune::after_backup;
 use crate::{
     backup::{self, Backup},
     config::connect::{Connections, Role},
@@ -45,11 +46,17 @@ pub async fn back_up(
             full_every: config.full_every,
             concurrency: config.concurrency,
         };
-        let vault = connections.vault(&vault, Role::Backup)?;
-        backup::run(&vault, &repository, operation_id, &options, progress, now).await.map(|backup| match backup {
-            Backup::Committed(header) => backup_done(&header),
-            Backup::NotNeeded => not_needed(),
-        })
+        let source = connections.vault(&vault, Role::Backup)?;
+        match backup::run(&source, &repository, operation_id, &options, progress, now).await? {
+            Backup::Committed(header) => {
+                let mut done = backup_done(&header);
+                if let Some(retention) = after_backup(connections, &vault, operation_id, now).await {
+                    done.message = format!("{} {retention}", done.message);
+                }
+                Ok(done)
+            }
+            Backup::NotNeeded => Ok(not_needed()),
+        }
     };
     let result = attempt(&repository, operation, attempts, progress, now, work).await;
     tell_backup(&vault, &result);

@@ -20,6 +20,7 @@ mod links_docs;
 mod local_azure;
 mod openapi_docs;
 mod pacing;
+mod prune;
 mod quickstart;
 mod refusals;
 mod restore;
