@@ -1,5 +1,6 @@
 //! What a prune removes, and what it leaves alone whatever it is told.
 
+mod command;
 mod crash;
 mod immutability;
 mod months;
@@ -318,7 +319,7 @@ async fn while_the_guard_is_up_nothing_is_removed() {
 
     world.repository().acknowledge(&vault(), &guard, Bytes::from_static(b"{}")).await.unwrap();
     prune_now(&world, &by_policy("last=1")).await;
-    assert_eq!(ids(&world).await, [newest.id.clone()]);
+    assert_eq!(ids(&world).await, std::slice::from_ref(&newest.id));
 }
 
 #[tokio::test(start_paused = true)]
