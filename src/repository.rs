@@ -42,7 +42,7 @@ pub struct Repository {
 }
 
 /// A backup as a listing shows it.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct BackupRef {
     /// The vault it is of.
     pub vault: VaultName,

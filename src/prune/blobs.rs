@@ -9,7 +9,10 @@ use super::SAFETY_AGE;
 use crate::{
     error::Result,
     model::{Timestamp, VaultName},
-    repository::{Repository, manifest::Item},
+    repository::{
+        Repository,
+        manifest::{Item, Manifest},
+    },
     store::Entry,
 };
 
@@ -28,16 +31,22 @@ impl Holdings {
         Ok(holdings)
     }
 
-    /// Keeps what these items are stored in. Whether all of it is there, in full length.
-    pub(super) fn keep<'a>(&mut self, items: impl IntoIterator<Item = &'a Item>) -> bool {
-        let mut all = true;
-        for item in items {
-            match self.0.get_mut(&hash(&item.blob, item.size)) {
-                Some(is_named) => *is_named = true,
-                None => all = false,
+    /// Keeps what an item is stored in. Whether it is there, in full length.
+    pub(super) fn keep(&mut self, item: &Item) -> bool {
+        match self.0.get_mut(&hash(&item.blob, item.size)) {
+            Some(is_named) => {
+                *is_named = true;
+                true
             }
+            None => false,
         }
-        all
+    }
+
+    /// Keeps what all items of a backup are stored in, as far as it is there.
+    pub(super) fn keep_all(&mut self, manifest: &Manifest) {
+        for item in &manifest.items {
+            self.keep(item);
+        }
     }
 
     /// Whether a blob was there when these were listed and no manifest names it. What came later is somebody's work.

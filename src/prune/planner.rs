@@ -32,6 +32,8 @@ struct Known {
     quality: Quality,
     /// Absent when it cannot be read.
     header: Option<Header>,
+    /// What it names is not all there, or it cannot be read in full.
+    damaged: bool,
 }
 
 /// What a look at the backups has found.
@@ -61,7 +63,7 @@ impl<'a> Planner<'a> {
                     Some(_) => Quality::Incomplete,
                     None => Quality::Unreadable,
                 };
-                Ok(Known { backup, quality, header })
+                Ok(Known { backup, quality, damaged: header.is_none(), header })
             })
             .buffered(AT_ONCE)
             .try_collect()
@@ -71,7 +73,7 @@ impl<'a> Planner<'a> {
 
     /// The decision with what is known so far, newest first.
     pub(super) fn decide(&self, guard_is_up: bool) -> Vec<Row> {
-        let backups = self.backups.iter().map(|known| Backup {
+        let backups = self.backups.iter().rev().map(|known| Backup {
             id: known.backup.id.clone(),
             label: known.backup.label.clone(),
             quality: known.quality,
@@ -101,24 +103,26 @@ impl<'a> Planner<'a> {
     /// Reads what is kept, marks its blobs, and learns what retention cannot know: a damaged backup must not take the
     /// place of a sound one, and a backup that goes must not take the last copy of an item with it.
     pub(super) async fn look(&mut self, rows: &[Row], holdings: &mut Holdings) -> Result<Look> {
-        let mut learnt = Vec::new();
-        let mut lonely = self.doubtful_items(rows, &mut learnt).await?;
+        let mut damaged = HashMap::new();
+        let mut lonely = self.doubtful_items(rows, &mut damaged).await?;
         for row in rows.iter().filter(|row| !row.is_removed() && row.quality != Quality::Unreadable) {
-            let quality = match open(self.repository, &row.backup).await? {
-                Some(manifest) => {
-                    manifest.items.iter().for_each(|item| drop(lonely.remove(&item.id)));
-                    if holdings.keep(&manifest.items) { row.quality } else { Quality::Incomplete }
-                }
-                None => Quality::Unreadable,
+            let Some(manifest) = open(self.repository, &row.backup).await? else {
+                damaged.insert(row.backup.clone(), Quality::Unreadable);
+                continue;
             };
-            if quality != row.quality {
-                learnt.push((row.backup.clone(), quality));
+            for item in &manifest.items {
+                if holdings.keep(item) {
+                    lonely.remove(&item.id);
+                } else {
+                    damaged.insert(row.backup.clone(), Quality::Incomplete);
+                }
             }
         }
-        let look = if learnt.is_empty() && lonely.is_empty() { Look::AsExpected } else { Look::Surprised };
-        for (backup, quality) in learnt {
-            if let Some(known) = self.backups.iter_mut().find(|known| known.backup == backup) {
-                known.quality = quality;
+        let mut look = if lonely.is_empty() { Look::AsExpected } else { Look::Surprised };
+        for known in &mut self.backups {
+            if let Some(quality) = damaged.remove(&known.backup).filter(|_| !known.damaged) {
+                (known.quality, known.damaged) = (quality, true);
+                look = Look::Surprised;
             }
         }
         let mut by_holder: BTreeMap<BackupId, Vec<ItemId>> = BTreeMap::new();
@@ -134,42 +138,43 @@ impl<'a> Planner<'a> {
     }
 
     /// The items of backups that go which may still be in the vault although the newest backup may not hold them: it
-    /// could not read them, or its filter leaves them out. With the newest of the backups that hold each.
+    /// could not read them, its filter leaves them out, or it is damaged. With the newest of the backups that hold each.
     ///
     /// An item that the newest backup neither holds nor excuses was not in the vault any more.
     async fn doubtful_items(
         &self,
         rows: &[Row],
-        learnt: &mut Vec<(BackupRef, Quality)>,
+        damaged: &mut HashMap<BackupRef, Quality>,
     ) -> Result<HashMap<ItemId, BackupId>> {
         let mut found = HashMap::new();
-        let mut regular = self.backups.iter().rev().filter(|known| !known.backup.is_safety_copy());
-        let Some(newest) = regular.find_map(|known| known.header.as_ref()) else { return Ok(found) };
-        let filter = ItemFilter::new(&newest.filter)?;
+        let Some(newest) = self.backups.iter().rev().find(|known| !known.backup.is_safety_copy()) else {
+            return Ok(found);
+        };
+        let (filter, failures) =
+            newest.header.as_ref().map_or((&[][..], &[][..]), |newest| (&newest.filter[..], &newest.failures[..]));
+        let in_scope = ItemFilter::new(filter)?;
         let could_not_be_read = |item: &ItemId| {
-            newest.failures.iter().any(|failure| {
+            failures.iter().any(|failure| {
                 failure.kind == item.kind
                     && failure.name.as_deref().is_none_or(|name| name.eq_ignore_ascii_case(item.name.as_str()))
             })
         };
-        for row in rows.iter().filter(|row| row.is_removed()) {
-            let known = self.backups.iter().find(|known| known.backup == row.backup);
-            let Some(header) = known.and_then(|known| known.header.as_ref()) else { continue };
+        for (row, known) in rows.iter().zip(self.backups.iter().rev()).filter(|(row, _)| row.is_removed()) {
+            // One whose header cannot be read goes only when a person has named it.
+            let Some(header) = &known.header else { continue };
             // A safety copy is of single items, whatever the filter of the vault's backups.
-            let may_be_left_out = header.filter != newest.filter && !row.backup.is_safety_copy();
-            if newest.failures.is_empty() && !may_be_left_out {
+            let may_be_left_out = header.filter != filter && !row.backup.is_safety_copy();
+            if failures.is_empty() && !may_be_left_out && !newest.damaged {
                 continue;
             }
-            match open(self.repository, &row.backup).await? {
-                Some(manifest) => {
-                    let items = manifest.items.into_iter().map(|item| item.id);
-                    for item in items {
-                        if could_not_be_read(&item) || (may_be_left_out && !filter.matches(&item)) {
-                            found.entry(item).or_insert_with(|| row.backup.id.clone());
-                        }
-                    }
+            let Some(manifest) = open(self.repository, &row.backup).await? else {
+                damaged.insert(row.backup.clone(), Quality::Unreadable);
+                continue;
+            };
+            for item in manifest.items.into_iter().map(|item| item.id) {
+                if newest.damaged || could_not_be_read(&item) || (may_be_left_out && !in_scope.matches(&item)) {
+                    found.entry(item).or_insert_with(|| row.backup.id.clone());
                 }
-                None => learnt.push((row.backup.clone(), Quality::Unreadable)),
             }
         }
         Ok(found)

@@ -300,6 +300,29 @@ async fn a_backup_that_lacks_a_blob_takes_no_place_from_a_whole_one() {
     assert_eq!(ids(&world).await.len(), 2);
 }
 
+/// The plum came back, and the only backup that knows cannot be read.
+#[tokio::test(start_paused = true)]
+async fn while_the_newest_backup_is_damaged_every_last_copy_stays() {
+    let world = world_with_backups(2).await;
+    let holds_it = ids(&world).await.pop().unwrap();
+    world.vaults.delete_now(VAULT, Kind::Secret, "plum");
+    world.vaults.purge_now(VAULT, Kind::Secret, "plum");
+    world.back_up(VAULT).await.unwrap();
+    world.vaults.set_secret(VAULT, "plum", "back");
+    world.pass(DAY);
+    world.back_up(VAULT).await.unwrap();
+    let newest = backups(&world).await.pop().unwrap();
+    let whole = world.backups.read(&manifest_name(&newest)).await.unwrap();
+    tamper(&world, &manifest_name(&newest), Some(whole.slice(..whole.len() / 4))).await;
+    let (plan, _) = prune_now(&world, &by_policy("last=1")).await;
+    assert_eq!(why(&plan, &holds_it), "last copy of secrets/plum");
+    assert_eq!(ids(&world).await.len(), 3);
+
+    tamper(&world, &manifest_name(&newest), Some(whole)).await;
+    prune_now(&world, &by_policy("last=1")).await;
+    assert_eq!(ids(&world).await, [newest.id]);
+}
+
 #[tokio::test(start_paused = true)]
 async fn while_the_guard_is_up_nothing_is_removed() {
     let world = world_with_backups(5).await;
