@@ -16,9 +16,13 @@ use crate::{
     store::Entry,
 };
 
-/// The item blobs of a vault, by a hash of name and size: 17 bytes for a blob whose name alone has 200.
+/// The item blobs of a vault, by a hash of name and size, and whether a manifest names them: 20 to 40 bytes for a blob
+/// whose name alone has 200.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Holdings(HashMap<u128, bool>);
+pub(super) struct Holdings(HashMap<Hash, bool>);
+
+/// Half of a SHA-256: two of a billion blobs share it with a probability of 10^-21, and then one stays that could go.
+type Hash = [u8; 16];
 
 impl Holdings {
     /// All item blobs that are stored; no manifest names them yet.
@@ -55,12 +59,11 @@ impl Holdings {
     }
 }
 
-/// Half of a SHA-256: two of a billion blobs share it with a probability of 10^-21, and then one stays that could go.
-fn hash(name: &str, size: u64) -> u128 {
+fn hash(name: &str, size: u64) -> Hash {
     let digest = Sha256::new().chain_update(size.to_be_bytes()).chain_update(name).finalize();
-    let mut half = [0; 16];
+    let mut half = Hash::default();
     half.copy_from_slice(&digest[..16]);
-    u128::from_be_bytes(half)
+    half
 }
 
 /// The rules for blobs that no manifest names.
