@@ -138,11 +138,12 @@ async fn the_command_line_shows_no_secret_at_trace_level() {
             vec!["restore", "contoso-prod", "--to", "contoso-dr", "--output", "json"],
             vec!["show", "contoso-prod", "--output", "json"],
             vec!["list", "contoso-prod"],
+            vec!["prune", "--backup-keep", "last=1", "--output", "json"],
         ] {
             let ran = azure.run_with(&[("LOG_LEVEL", "trace")], &arguments).await;
             assert_eq!(
                 ran.code == 0,
-                !troubled || arguments.contains(&"--dry-run") || arguments[0] == "show" || arguments[0] == "list",
+                !troubled || arguments.contains(&"--dry-run") || ["show", "list", "prune"].contains(&arguments[0]),
                 "{arguments:?}: {} {}",
                 ran.code,
                 ran.stdout

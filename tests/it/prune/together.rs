@@ -6,6 +6,7 @@ use keyvault_backup::{
     error::ErrorKind,
     prune::{self, Prune},
     repository::{Lock, Repository},
+    store::Store as _,
 };
 use tokio::time::Instant;
 use uuid::Uuid;
@@ -36,6 +37,9 @@ async fn while_another_run_is_at_work_nothing_is_done() {
 #[tokio::test(start_paused = true)]
 async fn a_backup_waits_for_a_prune_and_is_made() {
     let world = world_with_backups(3).await;
+    prune_now(&world, &by_policy("last=1")).await;
+    let holder = world.state.read(&format!("lease-holders/{VAULT}")).await.unwrap();
+    assert_eq!(holder, Uuid::nil().to_string(), "a prune holds the lease without an operation's id");
     let Lock::Taken(lease) = world.repository().lock(&vault(), Uuid::nil()).await.unwrap() else { unreachable!() };
     let start = Instant::now();
     let long = Duration::from_secs(300);
