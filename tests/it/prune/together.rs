@@ -1,6 +1,12 @@
 //! A prune never runs beside a backup or another prune of its vault.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
 
 use keyvault_backup::{
     error::ErrorKind,
@@ -77,13 +83,8 @@ async fn a_prune_that_loses_its_lease_stops() {
         let world = world_with_backups(5).await;
         let plan = super::plan(&world, &by_policy("last=1")).await;
         let before = world.blobs().await.len();
-        let still_locked = || {
-            std::thread::LocalKey::with(&CHECKS, |checks| {
-                checks.set(checks.get() + 1);
-                checks.get() <= deletions
-            })
-        };
-        CHECKS.with(|checks| checks.set(0));
+        let checks = AtomicUsize::new(0);
+        let still_locked = || checks.fetch_add(1, Ordering::Relaxed) < deletions;
         let result = plan.execute(&world.repository(), &still_locked).await;
         let gone = before - world.blobs().await.len();
         assert_whole(&world).await;
@@ -99,10 +100,6 @@ async fn a_prune_that_loses_its_lease_stops() {
         }
     }
     assert!(stopped > 4, "only {stopped} deletions");
-}
-
-std::thread_local! {
-    static CHECKS: std::cell::Cell<usize> = const { std::cell::Cell::new(0) };
 }
 
 /// The backup is stopped at every step, and a prune follows at once, before its lease would have ended in Azure.
