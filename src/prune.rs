@@ -151,7 +151,7 @@ pub async fn plan(repository: &Repository, vault: &VaultName, options: &Options,
     let mut holdings = Holdings::default();
     if guard.is_none() {
         holdings = Holdings::list(repository, vault).await?;
-        // What comes to light can only keep more, so this comes to an end.
+        // Each round learns of one more damaged backup or last copy, so this comes to an end.
         while planner.look(&backups, &mut holdings).await? == Look::Surprised {
             backups = planner.decide(false);
         }

@@ -14,6 +14,10 @@ use crate::{
 /// within weeks, and nobody looks after these backups.
 pub const SAFETY_COPIES_KEPT_FOR: Duration = Duration::from_secs(30 * 86_400);
 
+/// By how much the clocks of two machines may differ before a backup counts as one from the future. Ids sort by time, so one
+/// that was made with a wrong clock would be the newest for years, and push out all that are made today.
+const CLOCKS_DIFFER: Duration = Duration::from_secs(5 * 60);
+
 /// What is to be known of a backup to decide about it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Backup {
@@ -70,6 +74,8 @@ pub enum Reason {
         /// How many more there are.
         more: usize,
     },
+    /// Its time has not come yet, so it is no guide to what is new: a person has to look at it.
+    Future,
     /// Backups are removed by name, and this one was not named.
     NotNamed,
     /// The guard against mass deletion is up: nothing is removed.
@@ -98,12 +104,13 @@ pub struct Place {
 ///
 /// - Safety copies are kept for [`SAFETY_COPIES_KEPT_FOR`], take no place, and are never the newest backup.
 /// - Backups with a label, unreadable ones, the newest and the newest whole one are kept.
+/// - A backup from the future is kept, takes no place, and is never the newest.
 /// - Of each rhythm, the newest whole backup of each period takes a place, newest periods first, as many as the policy
 ///   says. Periods without a backup do not count. While places are left, the oldest whole backup is kept too.
 /// - An incomplete backup takes no place from a whole one. Where a period has incomplete ones only, the newest of them
 ///   is kept beside, at most as many as there are places, and not behind the last place.
 pub fn apply(policy: &Policy, backups: Vec<Backup>, now: Timestamp) -> Vec<Decision> {
-    let mut decisions = newest_first(backups);
+    let mut decisions = newest_first(backups, now);
     for Decision { backup, reasons } in &mut decisions {
         match &backup.label {
             Some(_) if backup.is_safety_copy() => {
@@ -116,17 +123,20 @@ pub fn apply(policy: &Policy, backups: Vec<Backup>, now: Timestamp) -> Vec<Decis
         if backup.quality == Quality::Unreadable {
             reasons.push(Reason::Unreadable);
         }
+        if backup.is_from_the_future(now) {
+            reasons.push(Reason::Future);
+        }
     }
     for (rhythm, places) in policy.rhythms() {
-        fill(rhythm, places, &mut decisions);
+        fill(rhythm, places, &mut decisions, now);
     }
     decisions
 }
 
 /// Decides to keep all backups of one vault but these; newest first. The newest and the newest whole one stay even if they
 /// are named.
-pub fn all_but(named: &[BackupId], backups: Vec<Backup>) -> Vec<Decision> {
-    let mut decisions = newest_first(backups);
+pub fn all_but(named: &[BackupId], backups: Vec<Backup>, now: Timestamp) -> Vec<Decision> {
+    let mut decisions = newest_first(backups, now);
     for Decision { backup, reasons } in decisions.iter_mut().filter(|decision| decision.reasons.is_empty()) {
         reasons.extend((!named.contains(&backup.id)).then_some(Reason::NotNamed));
     }
@@ -134,11 +144,10 @@ pub fn all_but(named: &[BackupId], backups: Vec<Backup>) -> Vec<Decision> {
 }
 
 /// The backups in order, with the reasons that hold whatever is decided.
-fn newest_first(mut backups: Vec<Backup>) -> Vec<Decision> {
+fn newest_first(mut backups: Vec<Backup>, now: Timestamp) -> Vec<Decision> {
     backups.sort_by(|a, b| b.id.cmp(&a.id));
-    let regular = |backup: &Backup| !backup.is_safety_copy();
-    let newest = backups.iter().position(regular);
-    let newest_whole = backups.iter().position(|backup| regular(backup) && backup.quality == Quality::Whole);
+    let newest = backups.iter().position(|backup| backup.counts(now));
+    let newest_whole = backups.iter().position(|backup| backup.counts(now) && backup.quality == Quality::Whole);
     let decide = |(index, backup)| {
         let reasons = [(newest, Reason::Newest), (newest_whole, Reason::NewestWhole)];
         let reasons = reasons.into_iter().filter(|(place, _)| *place == Some(index)).map(|(_, reason)| reason);
@@ -147,12 +156,12 @@ fn newest_first(mut backups: Vec<Backup>) -> Vec<Decision> {
     backups.into_iter().enumerate().map(decide).collect()
 }
 
-fn fill(rhythm: Rhythm, places: u32, decisions: &mut [Decision]) {
+fn fill(rhythm: Rhythm, places: u32, decisions: &mut [Decision], now: Timestamp) {
     let of = |decisions: &[Decision], quality: Quality| -> Vec<(usize, String)> {
         let indices = decisions
             .iter()
             .enumerate()
-            .filter(|(_, Decision { backup, .. })| backup.quality == quality && !backup.is_safety_copy());
+            .filter(|(_, Decision { backup, .. })| backup.quality == quality && backup.counts(now));
         indices.map(|(index, decision)| (index, rhythm.period(&decision.backup.id))).collect()
     };
     let (whole, incomplete) = (of(decisions, Quality::Whole), of(decisions, Quality::Incomplete));
@@ -188,8 +197,17 @@ fn newest_of_periods(backups: &[(usize, String)]) -> impl Iterator<Item = &(usiz
 }
 
 impl Backup {
+    /// Whether it is one of the backups that the policy counts.
+    fn counts(&self, now: Timestamp) -> bool {
+        !self.is_safety_copy() && !self.is_from_the_future(now)
+    }
+
     fn is_safety_copy(&self) -> bool {
         self.label.as_ref().is_some_and(Label::is_of_safety_copy)
+    }
+
+    fn is_from_the_future(&self, now: Timestamp) -> bool {
+        self.id.started() > now.plus(CLOCKS_DIFFER)
     }
 }
 
@@ -261,6 +279,7 @@ impl fmt::Display for Reason {
             Self::Unreadable => f.write_str("unreadable"),
             Self::LastCopy { item, more: 0 } => write!(f, "last copy of {item}"),
             Self::LastCopy { item, more } => write!(f, "last copy of {item} and {more} more"),
+            Self::Future => f.write_str("from the future"),
             Self::NotNamed => f.write_str("not named"),
             Self::Guard => f.write_str("guard"),
             Self::Protected { until: Some(until) } => write!(f, "kept by policy until {until}"),

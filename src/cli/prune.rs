@@ -105,6 +105,9 @@ fn print(printer: &Printer, (vault, result): &Row) {
         Ok((plan, report)) => (plan, report),
         Err(error) => return printer.complain(format!("{vault}: {}", error.chain())),
     };
+    if plan.backups.is_empty() {
+        return printer.line(format!("There is no backup of vault {vault}."));
+    }
     let mut table = table(&["Backup", "Label", "Result", "Action", "Why"]);
     for row in &plan.backups {
         let action = match (row.is_removed(), report) {

@@ -46,6 +46,11 @@ impl Holdings {
         }
     }
 
+    /// Whether what an item is stored in is there, in full length.
+    pub(super) fn has(&self, item: &Item) -> bool {
+        self.0.contains_key(&hash(&item.blob, item.size))
+    }
+
     /// Keeps what all items of a backup are stored in, as far as it is there.
     pub(super) fn keep_all(&mut self, manifest: &Manifest) {
         for item in &manifest.items {

@@ -80,7 +80,7 @@ impl<'a> Planner<'a> {
         });
         let decisions = match &self.options.choice {
             Choice::ByPolicy(policy) => retention::apply(policy, backups.collect(), self.now),
-            Choice::Named(named) => retention::all_but(named, backups.collect()),
+            Choice::Named(named) => retention::all_but(named, backups.collect(), self.now),
         };
         let rows = decisions.into_iter().zip(self.backups.iter().rev());
         rows.map(|(decision, known)| self.row(decision, known, guard_is_up)).collect()
@@ -104,7 +104,7 @@ impl<'a> Planner<'a> {
     /// place of a sound one, and a backup that goes must not take the last copy of an item with it.
     pub(super) async fn look(&mut self, rows: &[Row], holdings: &mut Holdings) -> Result<Look> {
         let mut damaged = HashMap::new();
-        let mut lonely = self.doubtful_items(rows, &mut damaged).await?;
+        let mut lonely = self.doubtful_items(rows, holdings, &mut damaged).await?;
         for row in rows.iter().filter(|row| !row.is_removed() && row.quality != Quality::Unreadable) {
             let Some(manifest) = open(self.repository, &row.backup).await? else {
                 damaged.insert(row.backup.clone(), Quality::Unreadable);
@@ -144,12 +144,12 @@ impl<'a> Planner<'a> {
     async fn doubtful_items(
         &self,
         rows: &[Row],
+        holdings: &Holdings,
         damaged: &mut HashMap<BackupRef, Quality>,
     ) -> Result<HashMap<ItemId, BackupId>> {
         let mut found = HashMap::new();
-        let Some(newest) = self.backups.iter().rev().find(|known| !known.backup.is_safety_copy()) else {
-            return Ok(found);
-        };
+        let mut known = rows.iter().zip(self.backups.iter().rev());
+        let Some((_, newest)) = known.find(|(row, _)| row.reasons.contains(&Reason::Newest)) else { return Ok(found) };
         let (filter, failures) =
             newest.header.as_ref().map_or((&[][..], &[][..]), |newest| (&newest.filter[..], &newest.failures[..]));
         let in_scope = ItemFilter::new(filter)?;
@@ -171,7 +171,8 @@ impl<'a> Planner<'a> {
                 damaged.insert(row.backup.clone(), Quality::Unreadable);
                 continue;
             };
-            for item in manifest.items.into_iter().map(|item| item.id) {
+            let there = manifest.items.into_iter().filter(|item| holdings.has(item));
+            for item in there.map(|item| item.id) {
                 if newest.damaged || could_not_be_read(&item) || (may_be_left_out && !in_scope.matches(&item)) {
                     found.entry(item).or_insert_with(|| row.backup.id.clone());
                 }

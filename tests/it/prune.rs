@@ -227,6 +227,24 @@ async fn the_last_copy_of_an_item_that_could_not_be_read_stays() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_last_copy_whose_blob_is_gone_is_none() {
+    let world = world_with_backups(3).await;
+    let all = backups(&world).await;
+    world.vaults.delete_now(VAULT, Kind::Secret, "apple");
+    world.back_up(VAULT).await.unwrap();
+    world.vaults.purge_now(VAULT, Kind::Secret, "apple");
+    world.vaults.set_secret(VAULT, "apple", "back");
+    world.vaults.add_fault(Fault::answer(403, "Forbidden").named("apple"));
+    world.pass(DAY);
+    world.back_up(VAULT).await.unwrap();
+    let third = world.repository().open(&all[2]).await.unwrap();
+    tamper(&world, &third.items[0].blob, None).await;
+    let (plan, _) = prune_now(&world, &by_policy("last=1")).await;
+    assert_eq!(why(&plan, &all[1].id), "last copy of secrets/apple");
+    assert_eq!(why(&plan, &all[2].id), "");
+}
+
+#[tokio::test(start_paused = true)]
 async fn an_item_that_was_really_deleted_holds_no_backup_back() {
     let world = world_with_backups(2).await;
     world.vaults.delete_now(VAULT, Kind::Secret, "plum");

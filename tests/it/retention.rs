@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet, HashSet};
 
 use keyvault_backup::{
     model::{BackupId, Label, Timestamp},
-    retention::{Backup, Decision, Policy, Quality, Reason, Rhythm, SAFETY_COPIES_KEPT_FOR, apply},
+    retention::{Backup, Decision, Policy, Quality, Reason, Rhythm, SAFETY_COPIES_KEPT_FOR, all_but, apply},
 };
 use proptest::prelude::*;
 
@@ -140,6 +140,22 @@ fn a_vault_of_which_no_backup_is_ever_whole_keeps_its_history_and_does_not_grow_
         .collect();
     let kept = kept("daily=7,monthly=12", backups);
     assert_eq!(kept.len(), 7 + 11, "seven days, and the months before the present one");
+}
+
+#[test]
+fn a_backup_from_the_future_pushes_nothing_out_and_is_never_the_newest() {
+    let backup = |time: i64| Backup {
+        id: BackupId::new(Timestamp::from_unix(NOW + time), 0),
+        label: None,
+        quality: Quality::Whole,
+    };
+    let (yesterday, today, differing, planted) = (backup(-DAY), backup(0), backup(300), backup(301));
+    let decisions = decide("last=1", vec![yesterday.clone(), today.clone(), planted.clone()]);
+    assert_eq!(of(&decisions, true), ids(&[&today, &planted]));
+    assert_eq!(decisions[0].reasons, [Reason::Future]);
+    assert_eq!(kept("last=1", vec![yesterday, today, differing.clone()]), ids(&[&differing]), "clocks differ");
+    let named = all_but(std::slice::from_ref(&planted.id), vec![planted.clone()], Timestamp::from_unix(NOW));
+    assert_eq!(named[0].reasons, [], "a person may remove it");
 }
 
 #[test]
