@@ -2,11 +2,12 @@
 //! and against the documents and the code.
 
 mod alerts;
+mod in_use;
 mod safety;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    path::Path,
+    path::{Path, PathBuf},
     process::{Command, Output, Stdio},
     sync::OnceLock,
 };
@@ -26,7 +27,7 @@ pub(crate) struct Part {
 
 #[test]
 fn checkov_finds_what_is_skipped_with_a_reason_and_nothing_else() {
-    let output = run(Command::new(tools().join("infra/bin/checkov")).args([
+    let output = run(Command::new(tool("infra/bin/checkov")).args([
         "--directory",
         "infra",
         "--framework",
@@ -130,7 +131,7 @@ pub(crate) fn bicep() -> &'static BTreeMap<String, Value> {
     static TREES: OnceLock<BTreeMap<String, Value>> = OnceLock::new();
     TREES.get_or_init(|| {
         let script = Path::new("tests/it/infra/parse.py");
-        let output = run(Command::new(tools().join("infra/bin/python")).arg(script).arg("infra"));
+        let output = run(Command::new(tool("infra/bin/python")).arg(script).arg("infra"));
         assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
         let trees: BTreeMap<String, Value> = serde_json::from_slice(&output.stdout).unwrap();
         assert!(trees.contains_key("infra/main.bicep"), "{:?}", trees.keys());
@@ -170,8 +171,13 @@ pub(crate) fn variable(file: &str, name: &str) -> &'static Value {
     value
 }
 
+/// What scripts/tools.sh has installed at that place.
+fn tool(place: &str) -> PathBuf {
+    let tool = tools().join(place);
+    assert!(tool.exists(), "{} is missing. Run scripts/tools.sh, which installs it.", tool.display());
+    tool
+}
+
 fn run(command: &mut Command) -> Output {
-    let program = command.get_program().to_owned();
-    let run = command.stdin(Stdio::null()).output();
-    run.unwrap_or_else(|error| panic!("{}: {error}. Run scripts/tools.sh, which installs it.", program.display()))
+    command.stdin(Stdio::null()).output().unwrap()
 }

@@ -4,19 +4,19 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     io::Write as _,
+    path::Path,
     process::{Command, Stdio},
 };
 
 use serde_json::{Value, json};
-use simulator::azurite::tools;
 
-use super::variable;
+use super::{tool, variable};
 use crate::{format_docs::read, settings_docs::rows};
 
 const FILE: &str = "infra/modules/alerts.bicep";
 
 /// The columns that the queries use, of the tables of Azure Monitor.
-const TABLES: [(&str, &str); 5] = [
+pub(super) const TABLES: [(&str, &str); 5] = [
     ("AppTraces", "(TimeGenerated: datetime, Message: string)"),
     ("AppRequests", "(TimeGenerated: datetime, Name: string, DurationMs: real)"),
     (
@@ -114,7 +114,7 @@ fn the_alert_for_unknown_callers_watches_the_six_operations() {
     }
 }
 
-fn rules(name: &str) -> Vec<Value> {
+pub(super) fn rules(name: &str) -> Vec<Value> {
     variable(FILE, name).as_array().unwrap().clone()
 }
 
@@ -146,17 +146,17 @@ fn filled_in(query: &str) -> String {
 
 /// What Microsoft's language service for Kusto says of these queries.
 fn judge(queries: &BTreeMap<String, String>) -> Vec<Value> {
-    let package = tools().join("node_modules/@kusto/language-service-next");
-    assert!(package.is_dir(), "{} is missing. Run scripts/tools.sh, which installs it.", package.display());
+    let package = tool("node_modules/@kusto/language-service-next");
     let asked = json!({"package": package, "tables": BTreeMap::from(TABLES), "queries": queries});
-    let mut node = Command::new("node")
-        .arg("tests/it/infra/kusto.cjs")
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .spawn()
-        .unwrap();
-    node.stdin.take().unwrap().write_all(asked.to_string().as_bytes()).unwrap();
-    let output = node.wait_with_output().unwrap();
-    assert!(output.status.success());
+    serde_json::from_value(feed(Path::new("node"), &["tests/it/infra/kusto.cjs"], &asked)).unwrap()
+}
+
+/// What a program answers to a document on its standard input.
+pub(super) fn feed(program: &Path, arguments: &[&str], asked: &Value) -> Value {
+    let mut command = Command::new(program);
+    let mut child = command.args(arguments).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+    child.stdin.take().unwrap().write_all(asked.to_string().as_bytes()).unwrap();
+    let output = child.wait_with_output().unwrap();
+    assert!(output.status.success(), "{arguments:?} failed; its own message is above");
     serde_json::from_slice(&output.stdout).unwrap()
 }
