@@ -22,7 +22,7 @@ param restoreVaults array = []
 @description('Lets restores replace and purge what is in the target vaults: onConflict replace, onDeleted purge.')
 param allowReplace bool = false
 
-@description('Resource id of an empty vault into which drills restore; empty for no drills.')
+@description('Resource id of an empty vault into which drills restore, in the subscription and geography of the vaults and without purge protection; empty for no drills.')
 param drillVault string = ''
 
 @description('How many items a drill restores, chosen at random; empty for all.')
@@ -321,7 +321,7 @@ module drillAccess 'modules/vault-access.bicep' = [for (vault, index) in drillVa
   name: 'keyvault-backup-${token}-drill-${index}'
   params: {
     vaultName: last(split(vault, '/'))
-    roles: [roles.outputs.restoreVaults, roles.outputs.emptyDrillVaults]
+    roles: [roles.outputs.drillVaults]
     principalId: identities.outputs.restore.principalId
   }
 }]

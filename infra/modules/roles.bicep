@@ -30,6 +30,6 @@ resource definitions 'Microsoft.Authorization/roleDefinitions@2022-04-01' = [for
 output backUpVaults string = guid(subscription().id, token, 'backUpVaults')
 output restoreVaults string = guid(subscription().id, token, 'restoreVaults')
 output replaceItems string = guid(subscription().id, token, 'replaceItems')
-output emptyDrillVaults string = guid(subscription().id, token, 'emptyDrillVaults')
+output drillVaults string = guid(subscription().id, token, 'drillVaults')
 output addBlobs string = guid(subscription().id, token, 'addBlobs')
 output pruneBlobs string = guid(subscription().id, token, 'pruneBlobs')

@@ -174,8 +174,8 @@ fn the_identities_get_what_the_readme_says_and_nothing_else() {
     assert_eq!(documented_on("backup identity", "each vault in `BACKUP_VAULTS`"), role(&["backUpVaults"]));
     assert!(holds(&vaults("restoreAccess"), &["restore", "restoreVaults", "replaceItems", "allowReplace"]));
     assert_eq!(documented_on("restore identity", "each vault in `RESTORE_TARGET_VAULTS`"), role(&["restoreVaults"]));
-    assert!(holds(&vaults("drillAccess"), &["restore", "restoreVaults", "emptyDrillVaults"]));
-    assert_eq!(documented_on("restore identity", "`DRILL_VAULT`"), role(&["restoreVaults", "emptyDrillVaults"]));
+    assert!(holds(&vaults("drillAccess"), &["restore", "drillVaults"]));
+    assert_eq!(documented_on("restore identity", "the drill vault, `DRILL_VAULT`"), role(&["drillVaults"]));
     let access = parts("modules").into_iter().filter(|part| part.kind == "modules/vault-access.bicep").count();
     assert_eq!(access, 3, "the prune identity has no right to any vault");
     let replace: BTreeSet<String> = ["keys", "secrets", "certificates"]
