@@ -4,10 +4,11 @@
 //! reason; a kind that could not be listed is never taken for an empty one. The same call made again after a crash, with
 //! the same id, goes on where the interrupted one stopped.
 
+mod guarded;
 mod turns;
 
 use std::{
-    collections::{BTreeMap, HashSet},
+    collections::{BTreeMap, HashMap},
     time::Duration,
 };
 
@@ -17,12 +18,14 @@ use uuid::Uuid;
 
 use crate::{
     error::{Error, ErrorKind, Result},
+    guard::{Fate, Limits},
     model::{Attributes, BackupId, ItemId, Kind, Label, Timestamp, filter::ItemFilter},
     report::{Progress, Status},
     repository::{
         Repository,
         draft::{Commit, Draft, Stored},
-        manifest::{Counts, FORMAT_VERSION, Failure, Header, Item, Manifest, Stale},
+        findings::Damage,
+        manifest::{Counts, FORMAT_VERSION, Failure, Guard, Header, Item, Manifest, Stale},
     },
     vault::{Listed, Vault},
 };
@@ -43,6 +46,8 @@ pub struct Options {
     pub full_every: Duration,
     /// How many items are dealt with at once.
     pub concurrency: usize,
+    /// How much may vanish or be disabled since the last backup before the guard trips.
+    pub guard: Limits,
 }
 
 /// What came of a run.
@@ -89,12 +94,14 @@ async fn run_locked(
         return Ok(header);
     }
     let base = newest_sound(repository, vault).await?;
-    let run =
-        Run { vault, repository, options, progress, draft: &draft, base: base.as_ref(), now, start: Instant::now() };
+    let damage = repository.damage(vault.name()).await;
+    let (base, start) = (base.as_ref(), Instant::now());
+    let run = Run { vault, repository, options, progress, draft: &draft, base, damage, now, start };
     let mut found = run.collect().await?;
     run.carry_over_unseen(&mut found).await;
 
-    let manifest = run.manifest(found);
+    let guard = run.guard(&found).await;
+    let manifest = run.manifest(found, guard);
     if !still_locked() {
         let message = format!(
             "The backup of vault {} lost its lease in the storage, so another run may have begun; nothing was \
@@ -131,6 +138,8 @@ struct Run<'a> {
     progress: &'a Progress,
     draft: &'a Draft,
     base: Option<&'a Manifest>,
+    /// What the last verification found: no copy there is relied upon.
+    damage: Damage,
     now: Timestamp,
     start: Instant,
 }
@@ -139,7 +148,8 @@ struct Run<'a> {
 #[derive(Default)]
 struct Found {
     items: Vec<Item>,
-    seen: HashSet<ItemId>,
+    /// The items in the vault, and what is known of each by now.
+    seen: HashMap<ItemId, Fate>,
     failures: Vec<Failure>,
     unlisted: BTreeMap<Kind, Problem>,
     counts: Counts,
@@ -157,7 +167,7 @@ enum Kept {
     Read(Item),
     CarriedOver(Item),
     /// It was deleted between the listing and its turn.
-    Gone,
+    Gone(ItemId),
     Failed(ItemId, Problem),
 }
 
@@ -209,7 +219,7 @@ impl<'a> Run<'a> {
             Ok(listed) if !self.options.filter.matches(&listed.item) => found.counts.filtered_out += 1,
             // A page can repeat a row when the vault changes between two pages.
             Ok(listed) => {
-                if found.seen.insert(listed.item.clone()) {
+                if found.seen.insert(listed.item.clone(), fate_of(&listed.attributes)).is_none() {
                     self.progress.expect(1);
                     return Some(listed);
                 }
@@ -231,7 +241,7 @@ impl<'a> Run<'a> {
         }
         let kept = match self.draft.take(self.vault, &listed.item, &listed.attributes, &|| self.clock()).await {
             Ok(Some(item)) => Kept::Read(item),
-            Ok(None) => Kept::Gone,
+            Ok(None) => Kept::Gone(listed.item),
             Err(error) => Kept::Failed(listed.item, Problem::from(&error)),
         };
         self.progress.advance(if let Kept::Read(item) = &kept { item.size } else { 0 });
@@ -241,6 +251,7 @@ impl<'a> Run<'a> {
     fn is_unchanged(&self, previous: &Item, listed: &Attributes) -> bool {
         !self.options.full
             && previous.stale.is_none()
+            && !self.damage.may_be_at(&previous.blob)
             && previous.attributes == *listed
             && listed.are_settled_at(previous.taken_at)
             && self.now.seconds_since(previous.taken_at.min(previous.written_at()))
@@ -251,13 +262,19 @@ impl<'a> Run<'a> {
         match kept {
             Kept::Read(item) => {
                 found.counts.read += 1;
+                // It may have changed since it was listed.
+                if let Some(fate) = found.seen.get_mut(&item.id) {
+                    *fate = fate_of(&item.attributes);
+                }
                 found.items.push(item);
             }
             Kept::CarriedOver(item) => {
                 found.counts.carried_over += 1;
                 found.items.push(item);
             }
-            Kept::Gone => (),
+            Kept::Gone(item) => {
+                found.seen.insert(item, Fate::Gone);
+            }
             Kept::Failed(item, problem) => {
                 let previous = self.base.and_then(|base| base.item(&item));
                 match previous {
@@ -275,7 +292,7 @@ impl<'a> Run<'a> {
             found.failures.push(problem.failure(kind, None));
             let Some(base) = self.base else { continue };
             let unseen = base.items.iter().filter(|item| {
-                item.id.kind == kind && !found.seen.contains(&item.id) && self.options.filter.matches(&item.id)
+                item.id.kind == kind && !found.seen.contains_key(&item.id) && self.options.filter.matches(&item.id)
             });
             for item in unseen.cloned().collect::<Vec<_>>() {
                 self.keep_stale(&item, &problem, found).await;
@@ -284,12 +301,14 @@ impl<'a> Run<'a> {
     }
 
     /// Keeps the previous copy of an item that could not be read. A copy that has been carried for a whole full
-    /// interval is written anew, so that the container's immutability goes on protecting it.
+    /// interval is written anew, so that the container's immutability goes on protecting it; one that was found damaged
+    /// is read first, because a copy that cannot be restored is none.
     async fn keep_stale(&self, previous: &Item, problem: &Problem, found: &mut Found) {
         let mut item = previous.clone();
         item.stale = Some(Stale { code: problem.code.clone(), reason: problem.reason.clone() });
         let age = self.now.seconds_since(previous.written_at());
-        if age >= i64::try_from(self.options.full_every.as_secs()).unwrap_or(i64::MAX) {
+        let is_due = age >= i64::try_from(self.options.full_every.as_secs()).unwrap_or(i64::MAX);
+        if is_due || self.damage.may_be_at(&previous.blob) {
             match self.copy(previous).await {
                 Ok(stored) => item.blob = stored.blob,
                 Err(error) if error.kind() == ErrorKind::Corrupt => {
@@ -310,7 +329,7 @@ impl<'a> Run<'a> {
         self.draft.write(&item.id, &item.attributes, &sealed, self.clock()).await
     }
 
-    fn manifest(&self, found: Found) -> Manifest {
+    fn manifest(&self, found: Found, guard: Option<Guard>) -> Manifest {
         let Found { mut items, mut failures, mut counts, .. } = found;
         items.sort_unstable_by(|a, b| a.id.cmp(&b.id));
         failures.sort_by(|a, b| (a.kind, &a.name).cmp(&(b.kind, &b.name)));
@@ -330,7 +349,7 @@ impl<'a> Run<'a> {
             label: self.options.label.clone(),
             previous_backup: self.base.map(|base| base.header.backup_id.clone()),
             filter: self.options.filter.patterns().to_vec(),
-            guard: None,
+            guard,
             counts,
             failures,
         };
@@ -340,6 +359,10 @@ impl<'a> Run<'a> {
     fn clock(&self) -> Timestamp {
         self.now.plus(self.start.elapsed())
     }
+}
+
+fn fate_of(attributes: &Attributes) -> Fate {
+    if attributes.enabled { Fate::Enabled } else { Fate::Disabled }
 }
 
 impl Problem {

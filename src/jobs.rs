@@ -2,14 +2,22 @@
 //! the command line.
 
 mod backup;
+mod diff;
 mod drill;
+mod guard;
+mod prune;
 mod restore;
+mod sweep;
 mod verify;
 
 pub use self::{
-    backup::{BackupRequest, back_up},
-    drill::drill,
-    restore::{RestoreRequest, plan_restore, restore},
+    backup::{BackupRequest, GUARD_DELETED, GUARD_DISABLED, back_up},
+    diff::{Against, Comparison, compare, newest_backup},
+    drill::{DrillRequest, check_drill_vault, drill, give_up_drill},
+    guard::acknowledge_guard,
+    prune::{plan_prune, prune},
+    restore::{RestoreRequest, check_restore, plan_restore, restore},
+    sweep::sweep,
     verify::verify,
 };
 use crate::{

@@ -4,10 +4,16 @@
 //! container is ever overwritten. What must change lives in a second container, the state.
 
 pub mod draft;
+pub mod findings;
+pub mod guard;
+pub mod inspection;
 pub mod manifest;
 mod names;
 pub mod operation;
+pub mod reading;
+mod removal;
 mod selector;
+mod unfinished;
 
 use std::{fmt, sync::Arc, time::Duration};
 
@@ -18,8 +24,10 @@ use uuid::Uuid;
 pub use self::selector::Selector;
 use self::{
     draft::{Draft, Stored},
-    manifest::{Guard, Header, Item, Manifest},
+    inspection::Place,
+    manifest::{Header, Item, Manifest},
     operation::{OPERATION_VERSION, Operation, OperationKind},
+    reading::ManifestReader,
 };
 use crate::{
     error::{Error, ErrorKind, Result},
@@ -41,7 +49,7 @@ pub struct Repository {
 }
 
 /// A backup as a listing shows it.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct BackupRef {
     /// The vault it is of.
     pub vault: VaultName,
@@ -74,6 +82,7 @@ impl Repository {
         let entries: Vec<_> = self.backups.list(&prefix, None).try_collect().await?;
         let mut backups: Vec<BackupRef> = entries
             .iter()
+            .filter(|entry| names::place(vault, &entry.name) == Place::Manifest)
             .filter_map(|entry| names::parse_manifest(&entry.name))
             .map(|(id, label)| BackupRef { vault: vault.clone(), id, label })
             .collect();
@@ -145,7 +154,7 @@ impl Repository {
     /// check the manifest's hash.
     pub async fn header(&self, backup: &BackupRef) -> Result<Header> {
         let name = backup.manifest();
-        let start = self.backups.read_start(&name, HEAD).await?;
+        let start = self.backups.read_part(&name, 0..HEAD).await?;
         if let Some(header) = Header::decode(&name, &start)? {
             return Ok(header);
         }
@@ -156,6 +165,12 @@ impl Repository {
     pub async fn open(&self, backup: &BackupRef) -> Result<Manifest> {
         let name = backup.manifest();
         Manifest::decode(&name, &self.backups.read(&name).await?)
+    }
+
+    /// A backup's manifest, to be read item by item in memory that does not depend on their number. How it must be
+    /// used: [`ManifestReader`].
+    pub async fn read_manifest(&self, backup: &BackupRef) -> Result<ManifestReader> {
+        ManifestReader::open(self.backups.clone(), backup).await
     }
 
     /// The bytes of an item, checked against size and hash. `Corrupt` when they are not what was written.
@@ -181,7 +196,8 @@ impl Repository {
         Ok(sealed)
     }
 
-    /// Takes the right to be the only one that backs this vault up, for `operation`.
+    /// Takes the right to be the only one that backs this vault up, for `operation`, or that prunes it: then the nil id,
+    /// so that a backup that comes second does not take the holder for another backup and itself for not needed.
     pub async fn lock(&self, vault: &VaultName, operation: Uuid) -> Result<Lock> {
         match self.state.lease(&names::lease(vault)).await {
             Ok(lease) => {
@@ -195,7 +211,7 @@ impl Repository {
                     Err(error) if error.kind() == ErrorKind::NotFound => None,
                     Err(error) => return Err(error),
                 };
-                Ok(Lock::HeldBy(holder))
+                Ok(Lock::HeldBy(holder.filter(|holder: &Uuid| !holder.is_nil())))
             }
             Err(error) => Err(error),
         }
@@ -205,8 +221,12 @@ impl Repository {
     /// Nothing is visible before [`Draft::commit`].
     pub async fn begin(&self, vault: &VaultName, id: &BackupId, label: Option<&Label>) -> Result<Draft> {
         let entries: Vec<_> = self.backups.list(&names::items(vault, id), None).try_collect().await?;
+        // Safety copies are written without the vault's lease, so that a prune beside a restore that goes on after days
+        // could remove what its first attempt left: they are taken anew.
+        let is_safety_copy = label.is_some_and(Label::is_of_safety_copy);
         let leftovers = entries
             .into_iter()
+            .filter(|_| !is_safety_copy)
             .filter_map(|entry| {
                 let blob = names::parse_item(&entry.name)?;
                 let written = Timestamp::from(entry.created);
@@ -220,6 +240,8 @@ impl Repository {
 
     /// Records a new operation; the record that is there already when the id is known.
     pub async fn create_operation(&self, operation: &Operation) -> Result<Option<Operation>> {
+        // First, so that no record is unfinished without anybody knowing.
+        self.mark_unfinished(operation.id).await?;
         let known = match self.state.create(&names::operation(operation.id), encode(operation)?).await? {
             Create::Created => None,
             Create::Exists => Some(self.operation(operation.id).await?),
@@ -227,12 +249,19 @@ impl Repository {
         // Also for a known record: whoever wrote it may have been stopped before this.
         let created_at = known.as_ref().unwrap_or(operation).created_at;
         self.state.create(&names::by_time(created_at, operation.id), Bytes::new()).await?;
+        if known.as_ref().is_some_and(|known| known.status.is_final()) {
+            self.unmark_unfinished(operation.id).await;
+        }
         Ok(known)
     }
 
     /// Writes an operation's record anew.
     pub async fn save_operation(&self, operation: &Operation) -> Result<()> {
-        self.state.replace(&names::operation(operation.id), encode(operation)?).await
+        self.state.replace(&names::operation(operation.id), encode(operation)?).await?;
+        if operation.status.is_final() {
+            self.unmark_unfinished(operation.id).await;
+        }
+        Ok(())
     }
 
     /// The record of an operation. `NotFound` when there is none.
@@ -270,30 +299,6 @@ impl Repository {
             Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
             Err(error) => Err(error),
         }
-    }
-
-    /// Why the guard of a vault is up, if it is: the newest backup that can be read says so, and nobody has
-    /// acknowledged it.
-    pub async fn guard(&self, vault: &VaultName) -> Result<Option<Guard>> {
-        for backup in self.backups(vault).await?.iter().rev().filter(|backup| !backup.is_safety_copy()) {
-            let header = match self.header(backup).await {
-                Err(error) if error.kind().is_of_stored_data() => continue,
-                header => header?,
-            };
-            let Some(guard) = header.guard else { return Ok(None) };
-            let acknowledged = match self.state.read(&names::acknowledgement(vault, &guard.tripped_by)).await {
-                Ok(_) => true,
-                Err(error) if error.kind() == ErrorKind::NotFound => false,
-                Err(error) => return Err(error),
-            };
-            return Ok(Some(guard).filter(|_| !acknowledged));
-        }
-        Ok(None)
-    }
-
-    /// Keeps a person's word that what tripped the guard was meant. `text` says who and why.
-    pub async fn acknowledge(&self, vault: &VaultName, guard: &Guard, text: Bytes) -> Result<()> {
-        self.state.create(&names::acknowledgement(vault, &guard.tripped_by), text).await.map(drop)
     }
 
     /// Operations, newest first, and what to pass as `after` to go on.
@@ -335,10 +340,24 @@ impl Repository {
         }
     }
 
+    /// Notes what a drill puts into the vault it restores into.
+    pub async fn save_drill_note(&self, target: &VaultName, note: Bytes) -> Result<()> {
+        self.state.replace(&names::drill(target), note).await
+    }
+
+    /// The note of the last drill into that vault.
+    pub async fn drill_note(&self, target: &VaultName) -> Result<Option<Bytes>> {
+        self.read_if_there(&names::drill(target)).await
+    }
+
     /// The plan that an earlier attempt kept.
     pub async fn kept_plan(&self, operation: Uuid) -> Result<Option<Bytes>> {
-        match self.state.read(&names::plan(operation)).await {
-            Ok(plan) => Ok(Some(plan)),
+        self.read_if_there(&names::plan(operation)).await
+    }
+
+    async fn read_if_there(&self, name: &str) -> Result<Option<Bytes>> {
+        match self.state.read(name).await {
+            Ok(text) => Ok(Some(text)),
             Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
             Err(error) => Err(error),
         }
@@ -352,7 +371,8 @@ impl BackupRef {
         self.label.as_ref().is_some_and(Label::is_of_safety_copy)
     }
 
-    fn manifest(&self) -> String {
+    /// The name of its manifest in the backup container.
+    pub fn manifest(&self) -> String {
         names::manifest(&self.vault, &self.id, self.label.as_ref())
     }
 }
@@ -371,7 +391,7 @@ impl fmt::Display for BackupRef {
 pub enum Lock {
     /// The vault is ours until the lease is released.
     Taken(Box<dyn Lease>),
-    /// Another operation is at work on it, or the same one in another worker.
+    /// Another operation is at work on it, or the same one in another worker; or one that is no backup, without an id.
     HeldBy(Option<Uuid>),
 }
 

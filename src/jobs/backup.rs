@@ -3,7 +3,9 @@
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
+use uuid::Uuid;
 
+use super::prune::after_backup;
 use crate::{
     backup::{self, Backup},
     config::connect::{Connections, Role},
@@ -23,6 +25,12 @@ pub struct BackupRequest {
     /// Read every item anew.
     pub full: bool,
 }
+
+/// How many items had vanished when the guard tripped: among the counts of a backup while the guard is up.
+pub const GUARD_DELETED: &str = "guardDeleted";
+
+/// How many items had been disabled when the guard tripped: likewise.
+pub const GUARD_DISABLED: &str = "guardDisabled";
 
 /// Backs the operation's vault up. See [`attempt`] for what is returned and recorded.
 pub async fn back_up(
@@ -44,12 +52,20 @@ pub async fn back_up(
             full: request?.full,
             full_every: config.full_every,
             concurrency: config.concurrency,
+            guard: config.guard,
         };
-        let vault = connections.vault(&vault, Role::Backup)?;
-        backup::run(&vault, &repository, operation_id, &options, progress, now).await.map(|backup| match backup {
-            Backup::Committed(header) => backup_done(&header),
-            Backup::NotNeeded => not_needed(),
-        })
+        let source = connections.vault(&vault, Role::Backup)?;
+        match backup::run(&source, &repository, operation_id, &options, progress, now).await? {
+            Backup::Committed(header) => {
+                tell_guard(&header, operation_id);
+                let mut done = backup_done(&header);
+                if let Some(retention) = after_backup(connections, &vault, operation_id, now).await {
+                    done.message = format!("{} {retention}", done.message);
+                }
+                Ok(done)
+            }
+            Backup::NotNeeded => Ok(not_needed()),
+        }
     };
     let result = attempt(&repository, operation, attempts, progress, now, work).await;
     tell_backup(&vault, &result);
@@ -82,7 +98,13 @@ fn backup_done(header: &Header) -> Done {
     if counts.stale + counts.missing > 0 {
         message.push_str(&format!(" {} are older copies, {} are missing.", counts.stale, counts.missing));
     }
-    let counts = [
+    if let Some(guard) = &header.guard {
+        message.push_str(&format!(
+            " The guard is up: {guard}. No backup is removed until a person looks: keyvault-backup guard {}",
+            header.vault
+        ));
+    }
+    let mut counts: Vec<(&str, u64)> = vec![
         ("keys", counts.keys),
         ("secrets", counts.secrets),
         ("certificates", counts.certificates),
@@ -93,10 +115,14 @@ fn backup_done(header: &Header) -> Done {
         ("stale", counts.stale),
         ("missing", counts.missing),
     ];
+    if let Some(guard) = &header.guard {
+        counts.extend([(GUARD_DELETED, guard.deleted), (GUARD_DISABLED, guard.disabled)]);
+    }
     Done {
         status: header.status,
         backup_id: Some(header.backup_id.clone()),
         counts: counts.into_iter().map(|(name, count)| (name.to_owned(), count)).collect(),
+        drill: None,
         message,
         problems,
         items,
@@ -108,10 +134,23 @@ fn not_needed() -> Done {
         status: Status::Succeeded,
         backup_id: None,
         counts: BTreeMap::from([("notNeeded".to_owned(), 1)]),
+        drill: None,
         message: "Not needed: another backup of this vault was running when this one had its turn.".to_owned(),
         problems: Vec::new(),
         items: Vec::new(),
     }
+}
+
+/// Only for the backup that trips it: the later ones, which carry the mark over, have nothing new to say.
+fn tell_guard(header: &Header, operation: Uuid) {
+    let Some(guard) = header.guard.as_ref().filter(|guard| guard.tripped_by == header.backup_id) else { return };
+    let (vault, backup, compared_with) = (&header.vault, header.backup_id.as_str(), guard.compared_with.as_str());
+    let (items, deleted, disabled) = (guard.items, guard.deleted, guard.disabled);
+    let message = format!(
+        "In vault {vault}, {guard}. The backup was made. No backup of this vault is removed until a person has looked: \
+         keyvault-backup guard {vault}"
+    );
+    event!(ERROR, name::GUARD_TRIPPED, %vault, %operation, backup, compared_with, items, deleted, disabled, message);
 }
 
 fn tell_backup(vault: &VaultName, result: &Result<Operation>) {

@@ -15,7 +15,7 @@ use futures::{FutureExt as _, future};
 use reqwest::Method;
 use serde_json::json;
 use simulator::{
-    key_vault::{Effect, Fault, Kind, Operation, Verb},
+    key_vault::{ALL_DATA_ACTIONS, Delays, Effect, Fault, Kind, Operation, VaultOptions, Verb},
     mishap::Mishap,
     proxy::Services,
 };
@@ -63,6 +63,8 @@ async fn furnished() -> LocalAzure {
     for name in ["one", "two", "three"] {
         azure.vaults.set_secret("contoso-prod", name, VALUE);
     }
+    azure.vaults.add_vault(VaultOptions { name: "contoso-drill".into(), delays: Delays::none(), ..Default::default() });
+    azure.vaults.assign(&azure.identity, "contoso-drill", ALL_DATA_ACTIONS);
     azure.vaults.create_key("contoso-prod", "signing", "RSA");
     azure.vaults.create_certificate("contoso-prod", "web");
     azure
@@ -136,13 +138,20 @@ async fn the_command_line_shows_no_secret_at_trace_level() {
             vec!["restore", "contoso-prod", "--to", "contoso-dr", "--dry-run"],
             vec!["restore", "contoso-prod", "--to", "contoso-dr"],
             vec!["restore", "contoso-prod", "--to", "contoso-dr", "--output", "json"],
+            vec!["drill", "contoso-prod", "--into", "contoso-drill"],
             vec!["show", "contoso-prod", "--output", "json"],
             vec!["list", "contoso-prod"],
+            vec!["status", "--output", "json"],
+            vec!["guard", "contoso-prod"],
+            vec!["verify", "contoso-prod"],
+            vec!["prune", "--backup-keep", "last=1", "--output", "json"],
         ] {
             let ran = azure.run_with(&[("LOG_LEVEL", "trace")], &arguments).await;
             assert_eq!(
                 ran.code == 0,
-                !troubled || arguments.contains(&"--dry-run") || arguments[0] == "show" || arguments[0] == "list",
+                !troubled
+                    || arguments.contains(&"--dry-run")
+                    || ["show", "list", "status", "guard", "verify", "prune"].contains(&arguments[0]),
                 "{arguments:?}: {} {}",
                 ran.code,
                 ran.stdout
@@ -203,6 +212,8 @@ async fn converse(app: &App, heard: &mut Heard) {
     }
     let plan = json!({ "vault": "contoso-prod", "backup": "latest", "targetVault": "contoso-dr", "dryRun": true });
     heard.answer("a plan", &app.post("api/restore", &plan).await);
+    let word = json!({ "backup": "20261121T020000Z-1f2e3d4c", "reason": "meant" });
+    heard.answer("a word about the guard", &app.post("api/backups/contoso-prod/guard", &word).await);
     for path in ["api/backups", "api/backups/contoso-prod", "api/backups/contoso-prod/latest", "api/operations"] {
         heard.answer(path, &app.get(path).await);
     }

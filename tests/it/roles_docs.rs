@@ -1,5 +1,7 @@
 //! The data actions that README gives the identities: enough, and none too many.
 
+use std::collections::BTreeSet;
+
 use keyvault_backup::{
     report::{Progress, Status},
     restore,
@@ -64,9 +66,14 @@ pub(crate) fn world() -> World {
 
 /// From now on the world is asked by an identity with these rights.
 pub(crate) fn act_with(world: &mut World, rights: &[String]) {
+    act_in(world, "contoso-prod", rights);
+}
+
+/// The same in another vault, and with no right elsewhere.
+pub(crate) fn act_in(world: &mut World, vault: &str, rights: &[String]) {
     world.identity = world.vaults.directory().identity("limited");
     let rights: Vec<&str> = rights.iter().map(String::as_str).collect();
-    world.vaults.assign(&world.identity, "contoso-prod", &rights);
+    world.vaults.assign(&world.identity, vault, &rights);
 }
 
 pub(crate) fn without(rights: &[String], right: &str) -> Vec<String> {
@@ -75,8 +82,13 @@ pub(crate) fn without(rights: &[String], right: &str) -> Vec<String> {
 
 /// The data actions on vaults in the row of that identity; `…` stands for what all of them begin with.
 pub(crate) fn documented(identity: &str) -> Vec<String> {
+    rights_in(&format!("| {identity} | each vault"))
+}
+
+/// The data actions on vaults in the row that begins like this.
+pub(crate) fn rights_in(row: &str) -> Vec<String> {
     let text = read("README.md");
-    let row = text.lines().find(|line| line.starts_with(&format!("| {identity} | each vault"))).unwrap();
+    let row = text.lines().find(|line| line.starts_with(row)).unwrap();
     let rights: Vec<String> = row
         .split('`')
         .skip(1)
@@ -86,4 +98,22 @@ pub(crate) fn documented(identity: &str) -> Vec<String> {
         .collect();
     assert!(rights.len() >= 6, "{rights:?}");
     rights
+}
+
+/// What README's table gives that identity at that place: data actions in full, or names of built-in roles.
+pub(crate) fn documented_on(identity: &str, place: &str) -> BTreeSet<String> {
+    let text = read("README.md");
+    let mut rows = text.lines().skip_while(|line| !line.starts_with(&format!("| {identity} |"))).enumerate();
+    let rows = rows.by_ref().take_while(|(index, line)| *index == 0 || line.starts_with("| |"));
+    let cells = rows.map(|(_, line)| line.trim_matches('|').split('|').map(str::trim).collect::<Vec<_>>());
+    let row = cells.into_iter().find(|cells| cells[1] == place);
+    let rights = row.unwrap_or_else(|| panic!("README gives the {identity} nothing on {place}"))[2];
+    if !rights.contains('`') {
+        return rights.split(", ").map(str::to_owned).collect();
+    }
+    let whole = |right: &str| match right.strip_prefix("…/blobs") {
+        Some(rest) => format!("Microsoft.Storage/storageAccounts/blobServices/containers/blobs{rest}"),
+        None => right.replace('…', "Microsoft.KeyVault/vaults"),
+    };
+    rights.split('`').skip(1).step_by(2).map(whole).collect()
 }

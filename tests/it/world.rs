@@ -1,6 +1,7 @@
 //! A small Azure in this process: simulated vaults behind the SDK's transport, and stores in memory. Time is virtual
 //! where a test pauses tokio's clock.
 
+pub(crate) mod immutable;
 pub(crate) mod interruption;
 pub(crate) mod meanwhile;
 pub(crate) mod storm;
@@ -11,6 +12,7 @@ use azure_core::http::{HttpClient as _, Method, Request, Transport};
 use keyvault_backup::{
     backup::{self, Backup},
     error::Result,
+    guard,
     model::{BackupId, Cloud, Timestamp, VaultName, filter::ItemFilter},
     report::{ItemReport, Progress},
     repository::{
@@ -115,6 +117,7 @@ impl World {
             full: false,
             full_every: std::time::Duration::from_secs(7 * 86_400),
             concurrency: 8,
+            guard: guard::Limits::default(),
         }
     }
 
