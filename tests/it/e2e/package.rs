@@ -17,7 +17,7 @@ fn the_package_holds_the_functions_and_the_handler_and_only_the_handler_is_execu
     let modes: BTreeMap<String, u32> = (0..package.len())
         .map(|index| {
             let entry = package.by_index(index).unwrap();
-            (entry.name().to_owned(), entry.unix_mode().unwrap() & 0o777)
+            (entry.name().unwrap().into_owned(), entry.unix_mode().unwrap() & 0o777)
         })
         .collect();
     let mut expected = BTreeMap::from([("host.json".to_owned(), 0o666), ("keyvault-backup".to_owned(), 0o777)]);
