@@ -11,6 +11,7 @@ mod delivery;
 mod interruption;
 mod settings;
 mod situations;
+mod soak;
 mod without_us;
 
 use serde_json::json;
