@@ -8,7 +8,7 @@ use uuid::Uuid;
 use super::{
     Options, StoreKind, Verdict, changes, folder,
     oracle::Pruning,
-    tasks::Bench,
+    tasks::{Bench, KEPT},
     world::{Kill, SOURCES, TARGET, World},
 };
 use crate::key_vault::Kind;
@@ -36,9 +36,20 @@ enum Scenario {
     Restore,
     /// Over other versions, of which copies are kept.
     Replacement,
+    /// Removes backups and blobs of items.
+    Prune,
+    /// Restores into the drill vault and removes it again.
+    Drill,
 }
 
-const SCENARIOS: [Scenario; 4] = [Scenario::Backup, Scenario::FullBackup, Scenario::Restore, Scenario::Replacement];
+const SCENARIOS: [Scenario; 6] = [
+    Scenario::Backup,
+    Scenario::FullBackup,
+    Scenario::Restore,
+    Scenario::Replacement,
+    Scenario::Prune,
+    Scenario::Drill,
+];
 
 impl Scenario {
     /// The command; the second value is a GUID that makes it the same operation when it is repeated.
@@ -50,8 +61,15 @@ impl Scenario {
             Self::Replacement => {
                 &["restore", SOURCE, "--to", TARGET, "--on-conflict", "replace", "--resume", operation]
             }
+            Self::Prune => &["prune", SOURCE],
+            Self::Drill => &["drill", SOURCE],
         };
         words.iter().map(|word| (*word).to_owned()).collect()
+    }
+
+    /// What may be gone afterwards.
+    fn pruning(self) -> Pruning {
+        if self == Self::Prune { Pruning::AllBut(KEPT) } else { Pruning::Nothing }
     }
 
     /// Makes something to do.
@@ -64,6 +82,17 @@ impl Scenario {
                 }
             }
             Self::Restore => bench.world.vaults.lose_everything(TARGET),
+            // Two backups more than are kept.
+            Self::Prune => {
+                for _ in 0..2 {
+                    for _ in 0..2 {
+                        changes::one(&bench.world, SOURCE, rng).await;
+                    }
+                    bench.must_back_up().await?;
+                }
+                bench.world.place.grow_old()?;
+            }
+            Self::Drill => {}
             Self::Replacement => {
                 bench.world.vaults.lose_everything(TARGET);
                 let there = bench.active(SOURCE);
@@ -143,7 +172,7 @@ async fn undisturbed(bench: &mut Bench, scenario: Scenario, rng: &mut StdRng) ->
     let before = bench.world.vaults.snapshot(TARGET);
     let (operation, label) = names(rng);
     let ran = bench.command(&scenario.arguments(&operation, &label), Kill::Never).await?;
-    bench.look(&before, Pruning::Nothing, false).await?;
+    bench.look(&before, scenario.pruning(), false).await?;
     if ran.code != Some(0) {
         return Err(io::Error::other(format!("undisturbed, `{}` fails: {}", ran.command, ran.stderr)));
     }
@@ -156,12 +185,12 @@ async fn point(bench: &mut Bench, scenario: Scenario, kill: Kill, rng: &mut StdR
     let (operation, label) = names(rng);
     let arguments = scenario.arguments(&operation, &label);
     let killed = bench.command(&arguments, kill).await?;
-    bench.look(&before, Pruning::Nothing, false).await?;
+    bench.look(&before, scenario.pruning(), false).await?;
     bench.nothing_of_the_target_is_gone(&before, &killed.command);
     // A label is taken once its backup exists, so the next backup is one like those of the timer.
     let again = if scenario == Scenario::FullBackup { Scenario::Backup.arguments("", "") } else { arguments };
     let next = bench.command(&again, Kill::Never).await?;
-    bench.look(&before, Pruning::Nothing, false).await?;
+    bench.look(&before, scenario.pruning(), false).await?;
     bench.must_have_completed(&next, &before);
     Ok(())
 }

@@ -25,7 +25,8 @@ type Content = Vec<(Item, ItemState)>;
 pub(super) enum Pruning {
     /// None.
     Nothing,
-    /// Those beyond the newest so many of a vault that have no label.
+    /// Of each vault those beyond the newest so many; never one with a label, never the last copy of what
+    /// the newest one saw in the vault.
     AllBut(usize),
 }
 
@@ -47,6 +48,8 @@ pub(super) struct Known {
     pub(super) label: Option<String>,
     pub(super) succeeded: bool,
     items: Vec<Entry>,
+    /// What the vault held then, in the backup or not.
+    held: BTreeSet<Item>,
 }
 
 impl Oracle {
@@ -82,7 +85,7 @@ impl Oracle {
                 }
             }
         }
-        self.miss(&listed, pruning, &mut findings);
+        self.miss(&listed, vaults, pruning, &mut findings);
         Ok(findings)
     }
 
@@ -118,7 +121,8 @@ impl Oracle {
                     let Some(held) = vaults.get(vault.as_str()) else {
                         return lost(format!("{name} is a backup of a vault that nobody backs up"));
                     };
-                    let mut known = Known { vault, id, label, succeeded, items: Vec::new() };
+                    let there = active(held).items.into_keys().collect();
+                    let mut known = Known { vault, id, label, succeeded, items: Vec::new(), held: there };
                     let findings = self.judge(name, &known, &manifest, held);
                     known.items = manifest.items;
                     self.backups.insert(name.to_owned(), known);
@@ -164,18 +168,44 @@ impl Oracle {
     }
 
     /// What should be there and is not.
-    fn miss(&mut self, listed: &BTreeMap<String, u64>, pruning: Pruning, findings: &mut Vec<Finding>) {
+    fn miss(
+        &mut self,
+        listed: &BTreeMap<String, u64>,
+        vaults: &HashMap<&str, Snapshot>,
+        pruning: Pruning,
+        findings: &mut Vec<Finding>,
+    ) {
         let gone: BTreeSet<String> = self.backups.keys().filter(|name| !listed.contains_key(*name)).cloned().collect();
         for name in &gone {
             let Some(known) = self.backups.get(name) else { continue };
             let newer = self.backups(&known.vault).iter().filter(|other| other.id > known.id).count();
             let may_go = match pruning {
                 Pruning::Nothing => false,
-                Pruning::AllBut(kept) => newer >= kept && (known.label.is_none() || known.is_safety_copy()),
+                Pruning::AllBut(kept) => newer >= kept && known.label.is_none(),
             };
             if !may_go {
                 findings.push(Finding::Lost(format!("the manifest {name} is gone")));
             }
+            let stays = |entry: &Entry| {
+                let left =
+                    self.backups.iter().filter(|(other, backup)| backup.vault == known.vault && !gone.contains(*other));
+                left.flat_map(|(_, backup)| &backup.items).any(|it| it.kind == entry.kind && it.name == entry.name)
+            };
+            // Who prunes sees no vault: what came back since the newest backup is for the next one to find.
+            let newest = self.backups(&known.vault).pop().map(|newest| &newest.held);
+            let in_vault = |entry: &Entry| {
+                let item = (entry.kind, entry.name.clone());
+                let now = vaults.get(&*known.vault).and_then(|vault| vault.items.get(&item));
+                now.is_some_and(|state| state.active) && newest.is_some_and(|held| held.contains(&item))
+            };
+            let last_copies = known.items.iter().filter(|entry| in_vault(entry) && !stays(entry));
+            findings.extend(last_copies.map(|entry| {
+                Finding::Lost(format!(
+                    "{name} is gone, and with it the last copy of {}/{}",
+                    entry.kind.plural(),
+                    entry.name
+                ))
+            }));
         }
         self.backups.retain(|name, _| !gone.contains(name));
         for (name, backup) in &self.backups {

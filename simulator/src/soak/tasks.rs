@@ -9,7 +9,7 @@ use uuid::Uuid;
 use super::{
     Finding,
     oracle::{self, Known, Oracle, Pruning},
-    world::{Kill, PROOF, Ran, SOURCES, TARGET, World},
+    world::{DRILL, Kill, PROOF, Ran, SOURCES, TARGET, World},
 };
 use crate::key_vault::{ItemState, Kind, Snapshot, VersionState};
 
@@ -27,10 +27,15 @@ pub(super) enum Task {
     List,
     ListOne,
     Show,
+    Prune,
+    Drill,
+    Verify,
+    Diff,
+    Status,
 }
 
 /// Each with its weight.
-const TASKS: [(Task, u32); 10] = [
+const TASKS: [(Task, u32); 15] = [
     (Task::Backup, 30),
     (Task::BackupFull, 6),
     (Task::BackupWithLabel, 6),
@@ -41,7 +46,15 @@ const TASKS: [(Task, u32); 10] = [
     (Task::List, 2),
     (Task::ListOne, 2),
     (Task::Show, 2),
+    (Task::Prune, 20),
+    (Task::Drill, 8),
+    (Task::Verify, 4),
+    (Task::Diff, 2),
+    (Task::Status, 2),
 ];
+
+/// How many backups of a vault [`Task::Prune`] keeps; all that have a label besides.
+pub(super) const KEPT: usize = 4;
 
 /// Outcomes of an item that claim that it is in place.
 const IN_PLACE: [&str; 3] = ["restored", "replaced", "recovered"];
@@ -102,6 +115,11 @@ impl Task {
             Self::List => &["list"],
             Self::ListOne => &["list", source],
             Self::Show => &["show", vault, id],
+            Self::Prune => &["prune"],
+            Self::Drill => &["drill", source],
+            Self::Verify => &["verify", source],
+            Self::Diff => &["diff", source],
+            Self::Status => &["status"],
         };
         words.iter().map(|word| (*word).to_owned()).collect()
     }
@@ -147,8 +165,15 @@ impl Bench {
             self.world.vaults.lose_everything(TARGET);
         }
         let before = self.world.vaults.snapshot(TARGET);
+        if task == Task::Prune {
+            self.world.place.grow_old()?;
+        }
         let ran = self.command(&arguments, kill).await?;
-        self.look(&before, Pruning::Nothing, false).await?;
+        let pruning = if task == Task::Prune { Pruning::AllBut(KEPT) } else { Pruning::Nothing };
+        self.look(&before, pruning, false).await?;
+        if task == Task::Drill && ran.code == Some(0) {
+            self.drill_left_nothing(&ran);
+        }
         match chosen.filter(|_| task.is_restore()) {
             Some(backup) => self.judge_restore(&ran, arguments, backup, before),
             None => self.judge_backup(&ran),
@@ -213,7 +238,10 @@ impl Bench {
 
     pub(super) async fn command(&mut self, arguments: &[String], kill: Kill) -> io::Result<Ran> {
         let words: Vec<&str> = arguments.iter().map(String::as_str).collect();
-        let ran = self.world.run(&words, &[], kill).await?;
+        // Only the command itself prunes: what goes after a backup is the same.
+        let keep = [("BACKUP_KEEP", format!("last={KEPT}"))];
+        let changes = if words.first() == Some(&"prune") { &keep[..] } else { &[] };
+        let ran = self.world.run(&words, changes, kill).await?;
         self.commands += 1;
         if ran.code.is_some() {
             self.usual = self.usual.midpoint(ran.requests).max(8);
@@ -291,13 +319,25 @@ impl Bench {
         }
     }
 
+    /// A drill that ended well has left its vault as it was.
+    pub(super) fn drill_left_nothing(&mut self, ran: &Ran) {
+        let left = self.world.vaults.snapshot(DRILL).items.len();
+        if left > 0 {
+            self.false_success(format!("{left} items are left in {DRILL} after: {}", told(ran)));
+        }
+    }
+
     /// Nothing disturbed this command, so it must have done everything.
     pub(super) fn must_have_completed(&mut self, ran: &Ran, before: &Snapshot) {
         let done = operations(&ran.json).iter().any(|one| one["status"] == "Succeeded");
-        if ran.code != Some(0) || !done {
+        let is_operation = !ran.command.starts_with("prune");
+        if ran.code != Some(0) || is_operation && !done {
             self.lost(format!("nothing disturbed it, and it did not complete: {}", told(ran)));
         }
         self.judge_backup(ran);
+        if ran.command.starts_with("drill") {
+            self.drill_left_nothing(ran);
+        }
         if ran.command.starts_with("restore") {
             let newest = SOURCES.iter().find(|vault| ran.command.contains(**vault));
             let newest = newest.and_then(|vault| self.oracle.backups(vault).last().map(|known| (*known).clone()));
