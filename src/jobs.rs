@@ -2,14 +2,20 @@
 //! the command line.
 
 mod backup;
+mod diff;
 mod drill;
+mod guard;
 mod restore;
+mod sweep;
 mod verify;
 
 pub use self::{
-    backup::{BackupRequest, back_up},
+    backup::{BackupRequest, GUARD_DELETED, GUARD_DISABLED, back_up},
+    diff::{Against, Comparison, compare, newest_backup},
     drill::drill,
-    restore::{RestoreRequest, plan_restore, restore},
+    guard::acknowledge_guard,
+    restore::{RestoreRequest, check_restore, plan_restore, restore},
+    sweep::sweep,
     verify::verify,
 };
 use crate::{

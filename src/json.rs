@@ -8,16 +8,23 @@ use serde_json::{Value, json};
 use uuid::Uuid;
 
 use crate::{
+    coverage::{Attention, Coverage},
+    diff::{Change, Difference, State},
     error::Error,
+    jobs::Comparison,
     model::{Label, VaultName},
     report::{Problem, Snapshot, Status},
     repository::{
         BackupRef,
-        manifest::{Header, Item},
+        guard::Acknowledgement,
+        manifest::{Failure, Guard, Header, Item},
         operation::Operation,
     },
     restore::{Action, Plan},
 };
+
+/// How many failures of a backup are shown where many vaults are.
+pub const MOST_FAILURES: usize = 20;
 
 /// One error, or several at once: `{"error":{"code","message","target","details"}}`.
 pub fn error(errors: &[Error]) -> Value {
@@ -150,6 +157,9 @@ pub fn backup_summary(header: &Header) -> Value {
     if let Some(previous) = &header.previous_backup {
         body["previousBackup"] = previous.as_str().into();
     }
+    if let Some(mark) = &header.guard {
+        body["guard"] = guard(mark);
+    }
     body
 }
 
@@ -164,20 +174,18 @@ pub fn unreadable_backup(backup: &BackupRef, trouble: &Error) -> Value {
     body
 }
 
+fn failure(failure: &Failure) -> Value {
+    let mut row = json!({ "kind": failure.kind, "code": failure.code, "message": failure.reason });
+    if let Some(name) = &failure.name {
+        row["name"] = (**name).into();
+    }
+    row
+}
+
 /// A backup with a page of its items.
 pub fn backup(header: &Header, items: &[Item]) -> Value {
     let mut body = backup_summary(header);
-    body["failures"] = header
-        .failures
-        .iter()
-        .map(|failure| {
-            let mut row = json!({ "kind": failure.kind, "code": failure.code, "message": failure.reason });
-            if let Some(name) = &failure.name {
-                row["name"] = (**name).into();
-            }
-            row
-        })
-        .collect();
+    body["failures"] = header.failures.iter().map(failure).collect();
     body["items"] = items
         .iter()
         .map(|item| {
@@ -198,6 +206,89 @@ pub fn backup(header: &Header, items: &[Item]) -> Value {
         })
         .collect();
     body
+}
+
+/// How well a vault is protected.
+pub fn coverage(coverage: &Coverage) -> Value {
+    let newest = coverage.newest.as_ref().map(|(backup, header)| match header {
+        Ok(header) => backup_summary(header),
+        Err(error) => unreadable_backup(backup, error),
+    });
+    let failures: &[Failure] = match &coverage.newest {
+        Some((_, Ok(header))) => &header.failures,
+        _ => &[],
+    };
+    let last = |operation: &Option<Operation>| operation.as_ref().map(operation_summary);
+    let attention = |reason: &Attention| json!({ "cause": reason.cause.as_str(), "message": reason.message });
+    json!({
+        "vault": coverage.vault,
+        "inScope": coverage.in_scope,
+        "backups": coverage.backups,
+        "newest": newest,
+        "newestGood": coverage.newest_good.as_ref().map(backup_summary),
+        "ageSeconds": coverage.age,
+        "failures": failures.iter().take(MOST_FAILURES).map(failure).collect::<Vec<_>>(),
+        "moreFailures": failures.len().saturating_sub(MOST_FAILURES),
+        "guard": coverage.guard.as_ref().map(guard),
+        "lastBackup": last(&coverage.last_backup),
+        "lastVerify": last(&coverage.last_verify),
+        "lastDrill": last(&coverage.last_drill),
+        "attention": coverage.attention.iter().map(attention).collect::<Vec<_>>(),
+    })
+}
+
+/// What tripped the guard.
+pub fn guard(guard: &Guard) -> Value {
+    json!(guard)
+}
+
+/// What a person said of it.
+pub fn acknowledgement(acknowledgement: &Acknowledgement) -> Value {
+    let mut body = json!({
+        "vault": acknowledgement.vault,
+        "guard": guard(&acknowledgement.guard),
+        "acknowledgedDateTime": acknowledgement.acknowledged_at.to_string(),
+        "acknowledgedBy": acknowledgement.acknowledged_by,
+    });
+    if let Some(reason) = &acknowledgement.reason {
+        body["reason"] = reason.as_str().into();
+    }
+    body
+}
+
+/// Two sides with some of their differences, whose items are in the order of kind and name.
+pub fn comparison(comparison: &Comparison, differences: &[Difference]) -> Value {
+    let Comparison { from, to, to_vault, diff } = comparison;
+    let mut counts: BTreeMap<&str, u64> =
+        Change::ALL.iter().map(|change| (change.as_str(), diff.count(*change) as u64)).collect();
+    let others = [("same", diff.same), ("filteredOut", diff.filtered_out), ("notCompared", diff.not_compared)];
+    counts.extend(others);
+    let to = to.as_deref().map_or_else(|| json!({ "vault": to_vault, "live": true }), backup_summary);
+    json!({
+        "from": backup_summary(from),
+        "to": to,
+        "counts": counts,
+        "failures": diff.failures.iter().map(failure).collect::<Vec<_>>(),
+        "differences": differences.iter().map(difference).collect::<Vec<_>>(),
+    })
+}
+
+fn difference(difference: &Difference) -> Value {
+    let Difference { item, changes, fields, from, to } = difference;
+    let changes: Vec<&str> = changes.iter().map(|change| change.as_str()).collect();
+    let mut row = json!({ "kind": item.kind, "name": item.name, "changes": changes });
+    if !fields.is_empty() {
+        row["fields"] = json!(fields);
+    }
+    for (name, state) in [("from", from), ("to", to)] {
+        if let Some(State { version, attributes, stale, .. }) = state {
+            row[name] = json!({ "attributes": attributes, "stale": stale });
+            if let Some(version) = version {
+                row[name]["version"] = (**version).into();
+            }
+        }
+    }
+    row
 }
 
 /// The plan of a restore: the answer to a dry run.

@@ -4,10 +4,12 @@
 //! container is ever overwritten. What must change lives in a second container, the state.
 
 pub mod draft;
+pub mod guard;
 pub mod manifest;
 mod names;
 pub mod operation;
 mod selector;
+mod unfinished;
 
 use std::{fmt, sync::Arc, time::Duration};
 
@@ -18,7 +20,7 @@ use uuid::Uuid;
 pub use self::selector::Selector;
 use self::{
     draft::{Draft, Stored},
-    manifest::{Guard, Header, Item, Manifest},
+    manifest::{Header, Item, Manifest},
     operation::{OPERATION_VERSION, Operation, OperationKind},
 };
 use crate::{
@@ -220,6 +222,8 @@ impl Repository {
 
     /// Records a new operation; the record that is there already when the id is known.
     pub async fn create_operation(&self, operation: &Operation) -> Result<Option<Operation>> {
+        // First, so that no record is unfinished without anybody knowing.
+        self.mark_unfinished(operation.id).await?;
         let known = match self.state.create(&names::operation(operation.id), encode(operation)?).await? {
             Create::Created => None,
             Create::Exists => Some(self.operation(operation.id).await?),
@@ -227,12 +231,19 @@ impl Repository {
         // Also for a known record: whoever wrote it may have been stopped before this.
         let created_at = known.as_ref().unwrap_or(operation).created_at;
         self.state.create(&names::by_time(created_at, operation.id), Bytes::new()).await?;
+        if known.as_ref().is_some_and(|known| known.status.is_final()) {
+            self.unmark_unfinished(operation.id).await;
+        }
         Ok(known)
     }
 
     /// Writes an operation's record anew.
     pub async fn save_operation(&self, operation: &Operation) -> Result<()> {
-        self.state.replace(&names::operation(operation.id), encode(operation)?).await
+        self.state.replace(&names::operation(operation.id), encode(operation)?).await?;
+        if operation.status.is_final() {
+            self.unmark_unfinished(operation.id).await;
+        }
+        Ok(())
     }
 
     /// The record of an operation. `NotFound` when there is none.
@@ -270,30 +281,6 @@ impl Repository {
             Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
             Err(error) => Err(error),
         }
-    }
-
-    /// Why the guard of a vault is up, if it is: the newest backup that can be read says so, and nobody has
-    /// acknowledged it.
-    pub async fn guard(&self, vault: &VaultName) -> Result<Option<Guard>> {
-        for backup in self.backups(vault).await?.iter().rev().filter(|backup| !backup.is_safety_copy()) {
-            let header = match self.header(backup).await {
-                Err(error) if error.kind().is_of_stored_data() => continue,
-                header => header?,
-            };
-            let Some(guard) = header.guard else { return Ok(None) };
-            let acknowledged = match self.state.read(&names::acknowledgement(vault, &guard.tripped_by)).await {
-                Ok(_) => true,
-                Err(error) if error.kind() == ErrorKind::NotFound => false,
-                Err(error) => return Err(error),
-            };
-            return Ok(Some(guard).filter(|_| !acknowledged));
-        }
-        Ok(None)
-    }
-
-    /// Keeps a person's word that what tripped the guard was meant. `text` says who and why.
-    pub async fn acknowledge(&self, vault: &VaultName, guard: &Guard, text: Bytes) -> Result<()> {
-        self.state.create(&names::acknowledgement(vault, &guard.tripped_by), text).await.map(drop)
     }
 
     /// Operations, newest first, and what to pass as `after` to go on.

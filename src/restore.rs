@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 
 pub use self::{
     execute::{execute, status},
-    plan::{Action, Plan, Step, plan},
+    plan::{Action, Plan, Step, chosen, plan},
 };
 use crate::{
     error::{Error, ErrorKind, Result},

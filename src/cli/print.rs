@@ -9,6 +9,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::Value;
 
 use crate::{
+    diff::Diff,
     error::{Error, ErrorKind, Result},
     json,
     report::{Progress, Status},
@@ -25,9 +26,9 @@ macro_rules! println {
 /// Shown by `--help`.
 pub(super) const EXIT_CODES: &str = "Exit codes:
   0  everything was done
-  1  it failed
+  1  it failed; of diff: something differs
   2  the command or a setting is wrong
-  3  it was done in part: something is stale, skipped or failed
+  3  it was done in part, or needs attention: something is stale, skipped, failed, too old or guarded
   4  the vault, backup or operation was not found
   5  somebody else is at work on the vault, or the service is busy or out of reach: try again
   6  the identity is unknown or may not do this
@@ -46,7 +47,7 @@ fn code_of(kind: ErrorKind) -> u8 {
         ErrorKind::Busy | ErrorKind::Throttled | ErrorKind::Unavailable => 5,
         ErrorKind::Unauthenticated | ErrorKind::Forbidden => 6,
         ErrorKind::Corrupt | ErrorKind::NewerFormat => 7,
-        ErrorKind::Conflict | ErrorKind::Refused | ErrorKind::Internal => 1,
+        ErrorKind::Conflict | ErrorKind::Refused | ErrorKind::Abandoned | ErrorKind::Internal => 1,
     }
 }
 
@@ -78,6 +79,25 @@ impl End {
             Some(_) => Self(IN_PART),
             None => Self::GOOD,
         }
+    }
+
+    /// Whether something asks for a person's attention. What could not be looked at does.
+    pub(super) fn of_attention(found: impl IntoIterator<Item = Result<bool>>) -> Self {
+        let mut end = Self::GOOD;
+        for one in found {
+            match one {
+                Ok(false) => (),
+                Ok(true) => return Self(IN_PART),
+                Err(error) => end = Self::of_errors(&[error]),
+            }
+        }
+        end
+    }
+
+    /// What a comparison came to, as of the program `diff`; something that could not be compared counts more.
+    pub(super) fn of_diff(diff: &Diff) -> Self {
+        let in_part = !diff.failures.is_empty();
+        Self(if in_part { IN_PART } else { u8::from(!diff.differences.is_empty()) })
     }
 
     fn of_operation(operation: &Operation) -> Self {

@@ -67,6 +67,15 @@ pub(super) fn restore_operation(id: Uuid, request: &RestoreRequest, now: Timesta
     operation
 }
 
+/// The timer of backups, which also looks for operations that nobody will finish.
+pub(super) async fn start_backups(connections: &Connections, now: Timestamp) -> Result<Reply> {
+    if let Err(error) = jobs::sweep(connections, now).await {
+        // The backups are worth more.
+        tracing::warn!(error = %error.chain(), "could not look for abandoned operations; the next tick does");
+    }
+    start(connections, OperationKind::Backup, now)
+}
+
 /// A timer: one message for each vault in scope. The queue spreads them over the instances of the app.
 pub(super) fn start(connections: &Connections, kind: OperationKind, now: Timestamp) -> Result<Reply> {
     let vaults = &connections.config().vaults;
@@ -97,6 +106,12 @@ pub(super) fn encode(message: &impl Serialize) -> String {
 /// Backs up, verifies or drills the vault that a message names.
 pub(super) async fn do_job(connections: &Connections, invocation: &Invocation, now: Timestamp) -> Result<Reply> {
     let message: JobMessage = invocation.message("job").inspect_err(|error| refused("BACKUP_QUEUE", error))?;
+    if message.kind == OperationKind::Restore {
+        let message = format!("Operation {} is a restore, which RESTORE_QUEUE is for.", message.operation_id);
+        let error = Error::new(ErrorKind::InvalidInput, message);
+        refused("BACKUP_QUEUE", &error);
+        return Err(error);
+    }
     let asked = message.operation();
     let repository = connections.repository(Role::Backup)?;
     let operation = repository.create_operation(&asked).await?.unwrap_or(asked);

@@ -111,6 +111,19 @@ pub(super) fn acknowledgement(vault: &VaultName, tripped_by: &BackupId) -> Strin
     format!("guard-acknowledgements/{vault}/{tripped_by}.json")
 }
 
+/// Where the operations are that have not ended, in the state container.
+pub(super) const UNFINISHED: &str = "unfinished/";
+
+/// An empty blob that is there until the operation has ended.
+pub(super) fn unfinished(id: Uuid) -> String {
+    format!("{UNFINISHED}{id}")
+}
+
+/// The operation in a name below [`UNFINISHED`].
+pub(super) fn parse_unfinished(name: &str) -> Option<Uuid> {
+    name.strip_prefix(UNFINISHED)?.parse().ok()
+}
+
 /// Where operations are listed newest first, in the state container.
 pub(super) const BY_TIME: &str = "operations-by-time/";
 

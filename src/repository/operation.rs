@@ -78,6 +78,10 @@ pub struct Operation {
     pub finished_at: Option<Timestamp>,
     /// How often a worker has begun with it.
     pub attempts: u32,
+    /// Whether nobody will try again when the present attempt is cut off: it is a command, or the last delivery of its
+    /// message.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub last_attempt: bool,
     /// How far the present attempt is.
     pub progress: Snapshot,
     /// How many items ended how.
@@ -112,6 +116,7 @@ impl Operation {
             updated_at: now,
             finished_at: None,
             attempts: 0,
+            last_attempt: false,
             progress: Snapshot::default(),
             counts: BTreeMap::new(),
             message: None,

@@ -2,6 +2,7 @@
 
 #![allow(clippy::disallowed_methods, clippy::disallowed_types, reason = "tests arrange and look at the outside")]
 
+mod abandoned;
 mod api;
 mod azurite;
 mod backup;
@@ -10,9 +11,12 @@ mod closed_pipe;
 mod crash;
 mod ctrl_c;
 mod dependencies;
+mod diff;
 mod e2e;
 mod format;
 mod format_docs;
+mod fuzz;
+mod guard;
 mod host_payloads;
 mod hostile;
 mod leaks;
@@ -28,6 +32,7 @@ mod roles_docs;
 mod round_trip;
 mod schemathesis;
 mod settings_docs;
+mod status;
 mod store;
 mod storm;
 mod tidy;

@@ -5,8 +5,11 @@ use std::{collections::BTreeSet, sync::Arc};
 use keyvault_backup::{
     backup::{self, Backup},
     config::{Config, Settings, connect::Connections},
+    diff::{Diff, Side},
     error::ErrorKind,
-    functions, json,
+    functions,
+    jobs::Comparison,
+    json,
     report::Progress,
     repository::{Repository, operation::Operation},
     store::local::LocalStore,
@@ -44,7 +47,9 @@ fn every_documented_path_is_a_route_and_every_method_of_a_route_is_documented() 
         .iter()
         .flat_map(|(path, item)| item.as_object().unwrap().keys().map(move |method| (path.clone(), method.clone())))
         .collect();
-    assert_eq!(documented.difference(&routed).collect::<Vec<_>>(), Vec::<&(String, String)>::new());
+    // Routed as an id; `guard` can be told from one by the method alone.
+    let guard = ("/backups/{vault}/guard".to_owned(), "post".to_owned());
+    assert_eq!(documented.difference(&routed).collect::<Vec<_>>(), [&guard]);
     // The route of POST shares its optional parts with GET; the handler refuses them.
     let refused = ["/backups/{vault}", "/backups/{vault}/{id}"].map(|path| (path.to_owned(), "post".to_owned()));
     assert_eq!(routed.difference(&documented).cloned().collect::<Vec<_>>(), refused);
@@ -64,6 +69,7 @@ fn the_documented_codes_are_those_of_the_code() {
         ErrorKind::Corrupt,
         ErrorKind::NewerFormat,
         ErrorKind::Refused,
+        ErrorKind::Abandoned,
         ErrorKind::Internal,
     ];
     let codes: Vec<&str> = kinds.iter().map(|kind| kind.code()).collect();
@@ -110,6 +116,12 @@ async fn every_answer_to_a_get_is_as_documented() {
     assert!(backup["items"].as_array().is_some_and(|items| items.len() == 5), "{backup}");
     assert!(!backup["failures"].as_array().unwrap().is_empty(), "{backup}");
     app.ask("get", "/backups/{vault}/{id}", &["contoso-prod", "before-upgrade"], "", 200).await;
+    for other in ["latest", "before-upgrade"] {
+        let query = format!("top=1&compare={other}");
+        let compared = app.ask("get", "/backups/{vault}/{id}", &["contoso-prod", "before-upgrade"], &query, 200).await;
+        assert_eq!(compared["counts"]["same"], 20, "{compared}");
+    }
+    app.ask("get", "/backups/{vault}/{id}", &["contoso-prod", "latest"], "compare=no-such-label", 404).await;
     let operations = app.ask("get", "/operations", &[], "", 200).await;
     let id = operations["value"][0]["id"].as_str().unwrap().to_owned();
     app.ask("get", "/operations/{id}", &[&id], "", 200).await;
@@ -146,6 +158,60 @@ async fn every_answer_to_a_post_is_as_documented() {
     app.post("/restore", &[], Some(forbidden), 403).await;
     let unknown = json!({ "vault": "contoso-dr", "backup": "latest", "targetVault": "contoso-dr" });
     app.post("/restore", &[], Some(unknown), 404).await;
+}
+
+#[tokio::test]
+async fn a_guard_that_is_up_is_shown_and_acknowledged_as_documented() {
+    let app = App::with_two_backups().await;
+    let path = "/backups/{vault}/guard";
+    let unknown = json!({ "backup": "20261121T020000Z-1f2e3d4c" });
+    app.post(path, &["contoso-prod"], Some(unknown.clone()), 404).await;
+    app.post(path, &["contoso-prod"], None, 400).await;
+
+    let repository = app.repository();
+    let world = World::with(&["contoso-prod"]);
+    for number in 0..60 {
+        world.vaults.set_secret("contoso-prod", &format!("secret-{number}"), "x");
+    }
+    world.pass(crate::backup::DAY);
+    back_up(&world, &repository, None).await;
+    (0..60).for_each(|number| world.vaults.delete_now("contoso-prod", Kind::Secret, &format!("secret-{number}")));
+    world.pass(crate::backup::DAY);
+    back_up(&world, &repository, None).await;
+    let vaults = app.ask("get", "/backups", &[], "", 200).await;
+    assert_eq!(vaults["value"][0]["guard"]["deleted"], 60, "{vaults:#}");
+    let backups = app.ask("get", "/backups/{vault}", &["contoso-prod"], "", 200).await;
+    assert_eq!(backups["value"][0]["guard"], backups["guard"]);
+    app.ask("get", "/backups/{vault}/{id}", &["contoso-prod", "latest"], "", 200).await;
+
+    app.post(path, &["contoso-prod"], Some(unknown), 409).await;
+    let word = json!({ "backup": backups["guard"]["trippedBy"], "reason": "meant" });
+    let said = app.post(path, &["contoso-prod"], Some(word), 200).await;
+    assert_eq!(said["guard"], backups["guard"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn comparisons_are_as_documented() {
+    let world = World::with(&["contoso-prod"]);
+    world.vaults.seed("contoso-prod", 10);
+    let from = Box::new(world.back_up("contoso-prod").await.unwrap());
+    let side = || async { Side::of_backup(world.newest("contoso-prod").await).unwrap() };
+    let old = side().await;
+    world.pass(std::time::Duration::from_secs(3600));
+    world.vaults.set_secret("contoso-prod", "secret-00000", "rotated");
+    world.vaults.set_secret("contoso-prod", "added", "1");
+    world.vaults.set_enabled("contoso-prod", Kind::Secret, "secret-00001", false);
+    let to = Box::new(world.back_up("contoso-prod").await.unwrap());
+    let schema = schema_at(&document(), "#/components/schemas/Comparison");
+    let refused = || Err(keyvault_backup::error::Error::new(ErrorKind::Forbidden, "A sentence."));
+    let unlisted = Side::of_vault([("keys".parse().unwrap(), refused())], Default::default());
+    for (to, side) in [(Some(to), side().await), (None, unlisted)] {
+        let diff = Diff::between(old.clone(), side);
+        let comparison = Comparison { from: from.clone(), to, to_vault: "contoso-prod".parse().unwrap(), diff };
+        let body = json::comparison(&comparison, &comparison.diff.differences);
+        assert!(body["differences"].as_array().unwrap().len() > 2, "{body}");
+        assert_valid(&schema, &body);
+    }
 }
 
 #[tokio::test(start_paused = true)]
@@ -204,6 +270,11 @@ impl App {
         Self { document: document(), base, client, folder }
     }
 
+    fn repository(&self) -> Repository {
+        let open = |name: &str| Arc::new(LocalStore::open(self.folder.path().join(name)).unwrap());
+        Repository::new(open("backups"), open("backups-state"))
+    }
+
     async fn ask(&self, method: &str, path: &str, parameters: &[&str], query: &str, status: u16) -> Value {
         let answer = self.send(method, path, parameters, query, None).await;
         self.check(method, path, &answer, status)
@@ -228,6 +299,8 @@ impl App {
         let names = path.split('{').skip(1).map(|part| part.split('}').next().unwrap());
         let params: serde_json::Map<String, Value> =
             names.zip(parameters).map(|(name, value)| (name.to_owned(), json!(value))).collect();
+        let params = params.into_iter().chain(path.ends_with("/guard").then(|| ("id".to_owned(), json!("guard"))));
+        let params: serde_json::Map<String, Value> = params.collect();
         let queries: serde_json::Map<String, Value> = query
             .split('&')
             .filter_map(|pair| pair.split_once('='))

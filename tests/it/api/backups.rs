@@ -205,7 +205,17 @@ async fn vaults_are_listed_whether_in_scope_or_only_backed_up() {
     let app = azure.app_with(&[("BACKUP_VAULTS", "contoso-new")]).await;
     let rows = walk(&app, "api/backups?top=1", "value").await;
     assert_eq!(rows.len(), 2);
-    assert_eq!(rows[0], json!({ "vault": "contoso-new", "inScope": true, "backups": 0, "newest": null }));
+    assert_eq!(
+        rows[0],
+        json!({
+            "vault": "contoso-new", "inScope": true, "backups": 0, "newest": null, "newestGood": null, "ageSeconds": null,
+            "failures": [], "moreFailures": 0, "guard": null, "lastBackup": null, "lastVerify": null, "lastDrill": null,
+            "attention": [{
+                "cause": "neverBackedUp",
+                "message": "Vault contoso-new has no backup. Make one with: keyvault-backup backup contoso-new"
+            }]
+        })
+    );
     assert_eq!(
         (&rows[1]["vault"], &rows[1]["inScope"], &rows[1]["backups"]),
         (&json!("contoso-prod"), &json!(false), &json!(1))
@@ -226,7 +236,7 @@ async fn what_is_not_there_is_not_found_and_what_makes_no_sense_is_refused() {
     app.get("api/backups/contoso-prod/2001-01-01T00:00:00Z").await.error(404, "NotFound", Some("backup"));
     app.get("api/backups/contoso-prod/What%3F").await.error(400, "InvalidInput", Some("id"));
     app.get("api/backups/-x/latest").await.error(400, "InvalidInput", Some("vault"));
-    app.get("api/backups/contoso-prod/latest?compare=x").await.error(400, "InvalidInput", Some("compare"));
+    app.get("api/backups/contoso-prod/latest?compare=X").await.error(400, "InvalidInput", Some("compare"));
     let never = app.get("api/backups/contoso-other").await;
     assert_eq!((never.status, &never.body["value"]), (200, &json!([])));
     // The host has no such routes.
