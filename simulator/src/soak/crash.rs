@@ -135,6 +135,11 @@ async fn one_store(options: &Options, store: StoreKind) -> io::Result<Verdict> {
     for scenario in SCENARIOS {
         // Undisturbed first: how many requests are there, and how long does it take?
         let (requests, took) = undisturbed(&mut bench, scenario, &mut rng).await?;
+        if !bench.findings.is_empty() {
+            let place = format!("{store:?}, {scenario:?}, undisturbed").to_lowercase();
+            verdict.findings.extend(bench.findings.drain(..).map(|finding| (place.clone(), finding)));
+            continue;
+        }
         let mut kills: Vec<Kill> = (1..=requests).map(Kill::AfterRequest).collect();
         if store == StoreKind::Local {
             let moment = |number: u64| took.mul_f64((number as f64 + 0.5) / MOMENTS as f64);
@@ -173,9 +178,7 @@ async fn undisturbed(bench: &mut Bench, scenario: Scenario, rng: &mut StdRng) ->
     let (operation, label) = names(rng);
     let ran = bench.command(&scenario.arguments(&operation, &label), Kill::Never).await?;
     bench.look(&before, scenario.pruning(), false).await?;
-    if ran.code != Some(0) {
-        return Err(io::Error::other(format!("undisturbed, `{}` fails: {}", ran.command, ran.stderr)));
-    }
+    bench.must_have_completed(&ran, &before);
     Ok((ran.requests, ran.took))
 }
 

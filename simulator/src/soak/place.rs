@@ -34,14 +34,14 @@ pub(super) enum Place {
     /// A folder.
     Local(PathBuf),
     /// Azurite over HTTPS, under the host name that it would have in Azure.
-    Azurite { storage: Storage, directory: Directory, operator: Identity, _process: Azurite },
+    Azurite { storage: Storage, directory: Directory, operator: Identity, _process: Box<Azurite> },
 }
 
 impl Place {
     /// A container in an Azurite of its own.
     pub(super) async fn azurite(azurite: Azurite, storage: Storage, directory: &Directory) -> io::Result<Self> {
         let operator = directory.identity("operator");
-        let place = Self::Azurite { storage, directory: directory.clone(), operator, _process: azurite };
+        let place = Self::Azurite { storage, directory: directory.clone(), operator, _process: Box::new(azurite) };
         for container in [BACKUPS, STATE] {
             place.ask(Method::PUT, &format!("/{container}?restype=container"), &[]).await?;
         }
