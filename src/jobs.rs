@@ -12,7 +12,7 @@ mod verify;
 pub use self::{
     backup::{BackupRequest, GUARD_DELETED, GUARD_DISABLED, back_up},
     diff::{Against, Comparison, compare, newest_backup},
-    drill::drill,
+    drill::{DrillRequest, check_drill_vault, drill, give_up_drill},
     guard::acknowledge_guard,
     restore::{RestoreRequest, check_restore, plan_restore, restore},
     sweep::sweep,

@@ -18,7 +18,7 @@ use crate::{
         BackupRef,
         guard::Acknowledgement,
         manifest::{Failure, Guard, Header, Item},
-        operation::Operation,
+        operation::{Measured, Operation},
     },
     restore::{Action, Plan},
 };
@@ -66,6 +66,8 @@ pub fn operation_summary(operation: &Operation) -> Value {
         progress: Value,
         counts: &'a BTreeMap<String, u64>,
         #[serde(skip_serializing_if = "Option::is_none")]
+        drill: Option<Measured>,
+        #[serde(skip_serializing_if = "Option::is_none")]
         message: Option<&'a str>,
         #[serde(skip_serializing_if = "Option::is_none")]
         error: Option<Value>,
@@ -85,6 +87,7 @@ pub fn operation_summary(operation: &Operation) -> Value {
         attempts: operation.attempts,
         progress: progress(operation),
         counts: &operation.counts,
+        drill: operation.drill,
         message: operation.message.as_deref(),
         error: operation.problems.split_first().map(|(first, rest)| {
             let mut body = problem(first);

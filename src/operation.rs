@@ -10,7 +10,10 @@ use crate::{
     error::{Error, Result},
     model::{BackupId, Timestamp},
     report::{ItemReport, Problem, Progress, Status},
-    repository::{Repository, operation::Operation},
+    repository::{
+        Repository,
+        operation::{Measured, Operation},
+    },
 };
 
 /// How often the record follows the progress.
@@ -28,6 +31,8 @@ pub struct Done {
     pub backup_id: Option<BackupId>,
     /// How many items ended how.
     pub counts: BTreeMap<String, u64>,
+    /// What a drill measured.
+    pub drill: Option<Measured>,
     /// A sentence.
     pub message: String,
     /// What went wrong beside single items.
@@ -110,6 +115,7 @@ where
             operation.finished_at = Some(ended);
             operation.backup_id = done.backup_id;
             operation.counts = done.counts;
+            operation.drill = done.drill;
             operation.message = Some(done.message);
             operation.problems = done.problems;
             operation.items = done.items;

@@ -322,10 +322,24 @@ impl Repository {
         }
     }
 
+    /// Notes what a drill puts into the vault it restores into.
+    pub async fn save_drill_note(&self, target: &VaultName, note: Bytes) -> Result<()> {
+        self.state.replace(&names::drill(target), note).await
+    }
+
+    /// The note of the last drill into that vault.
+    pub async fn drill_note(&self, target: &VaultName) -> Result<Option<Bytes>> {
+        self.read_if_there(&names::drill(target)).await
+    }
+
     /// The plan that an earlier attempt kept.
     pub async fn kept_plan(&self, operation: Uuid) -> Result<Option<Bytes>> {
-        match self.state.read(&names::plan(operation)).await {
-            Ok(plan) => Ok(Some(plan)),
+        self.read_if_there(&names::plan(operation)).await
+    }
+
+    async fn read_if_there(&self, name: &str) -> Result<Option<Bytes>> {
+        match self.state.read(name).await {
+            Ok(text) => Ok(Some(text)),
             Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
             Err(error) => Err(error),
         }

@@ -13,7 +13,7 @@ use std::str::FromStr;
 use serde::{Deserialize, Serialize};
 
 pub use self::{
-    execute::{execute, status},
+    execute::{compare, execute, status},
     plan::{Action, Plan, Step, chosen, plan},
 };
 use crate::{

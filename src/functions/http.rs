@@ -77,6 +77,7 @@ async fn start_backups(connections: &Connections, request: &HttpRequest, now: Ti
             vault,
             label: label.clone(),
             full,
+            round: None,
             created_at: now,
         };
         let operation = record(&repository, message.operation(), now).await.map_err(one)?;

@@ -151,6 +151,7 @@ fn restore_done(plan: &Plan, items: Vec<ItemReport>) -> Done {
         status: restore::status(&items),
         backup_id: Some(plan.backup_id.clone()),
         counts,
+        drill: None,
         message,
         problems: Vec::new(),
         items,

@@ -101,6 +101,11 @@ pub(super) fn plan(id: Uuid) -> String {
     format!("plans/{id}.json")
 }
 
+/// What the last drill into a vault has put there, in the state container.
+pub(super) fn drill(target: &VaultName) -> String {
+    format!("drills/{target}.json")
+}
+
 /// The last operation of a kind on a vault that ended, in the state container.
 pub(super) fn last_operation(vault: &VaultName, kind: OperationKind) -> String {
     format!("last-operations/{vault}/{}.json", kind.as_str())

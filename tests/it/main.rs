@@ -12,6 +12,7 @@ mod crash;
 mod ctrl_c;
 mod dependencies;
 mod diff;
+mod drill;
 mod e2e;
 mod format;
 mod format_docs;

@@ -349,7 +349,7 @@ impl App {
     }
 }
 
-fn document() -> Value {
+pub(crate) fn document() -> Value {
     serde_saphyr::from_str(&read("docs/openapi.yaml")).unwrap()
 }
 
