@@ -67,6 +67,12 @@ impl Scenario {
         words.iter().map(|word| (*word).to_owned()).collect()
     }
 
+    /// So many points at most. After a drill that was killed the next one waits a minute for items that may still appear
+    /// in the vault; tests with virtual time go through all of its steps.
+    fn most(self) -> u64 {
+        if self == Self::Drill { 3 } else { u64::MAX }
+    }
+
     /// What may be gone afterwards.
     fn pruning(self) -> Pruning {
         if self == Self::Prune { Pruning::AllBut(KEPT) } else { Pruning::Nothing }
@@ -146,7 +152,7 @@ async fn one_store(options: &Options, store: StoreKind) -> io::Result<Verdict> {
             kills.extend((0..MOMENTS).map(|number| Kill::After(moment(number))));
         }
         let all = kills.len() as u64;
-        let points = all.min(options.rounds);
+        let points = all.min(options.rounds).min(scenario.most());
         for number in 0..points {
             let kill = kills[usize::try_from(number * all / points).unwrap_or_default()];
             let place = format!("{store:?}, {scenario:?}, {kill:?}").to_lowercase();

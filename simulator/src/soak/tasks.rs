@@ -247,7 +247,7 @@ impl Bench {
             self.usual = self.usual.midpoint(ran.requests).max(8);
         } else {
             // Only the lease of the dead process stands in the way of the next.
-            self.world.place.end_leases(&[&SOURCES[..], &[TARGET]].concat()).await?;
+            self.world.place.end_leases(&[&SOURCES[..], &[TARGET, DRILL]].concat()).await?;
         }
         Ok(ran)
     }
