@@ -24,6 +24,7 @@ use crate::{
     repository::{
         Repository,
         draft::{Commit, Draft, Stored},
+        findings::Damage,
         manifest::{Counts, FORMAT_VERSION, Failure, Guard, Header, Item, Manifest, Stale},
     },
     vault::{Listed, Vault},
@@ -93,8 +94,9 @@ async fn run_locked(
         return Ok(header);
     }
     let base = newest_sound(repository, vault).await?;
-    let run =
-        Run { vault, repository, options, progress, draft: &draft, base: base.as_ref(), now, start: Instant::now() };
+    let damage = repository.damage(vault.name()).await;
+    let (base, start) = (base.as_ref(), Instant::now());
+    let run = Run { vault, repository, options, progress, draft: &draft, base, damage, now, start };
     let mut found = run.collect().await?;
     run.carry_over_unseen(&mut found).await;
 
@@ -136,6 +138,8 @@ struct Run<'a> {
     progress: &'a Progress,
     draft: &'a Draft,
     base: Option<&'a Manifest>,
+    /// What the last verification found: no copy there is relied upon.
+    damage: Damage,
     now: Timestamp,
     start: Instant,
 }
@@ -247,6 +251,7 @@ impl<'a> Run<'a> {
     fn is_unchanged(&self, previous: &Item, listed: &Attributes) -> bool {
         !self.options.full
             && previous.stale.is_none()
+            && !self.damage.may_be_at(&previous.blob)
             && previous.attributes == *listed
             && listed.are_settled_at(previous.taken_at)
             && self.now.seconds_since(previous.taken_at.min(previous.written_at()))
@@ -296,12 +301,14 @@ impl<'a> Run<'a> {
     }
 
     /// Keeps the previous copy of an item that could not be read. A copy that has been carried for a whole full
-    /// interval is written anew, so that the container's immutability goes on protecting it.
+    /// interval is written anew, so that the container's immutability goes on protecting it; one that was found damaged
+    /// is read first, because a copy that cannot be restored is none.
     async fn keep_stale(&self, previous: &Item, problem: &Problem, found: &mut Found) {
         let mut item = previous.clone();
         item.stale = Some(Stale { code: problem.code.clone(), reason: problem.reason.clone() });
         let age = self.now.seconds_since(previous.written_at());
-        if age >= i64::try_from(self.options.full_every.as_secs()).unwrap_or(i64::MAX) {
+        let is_due = age >= i64::try_from(self.options.full_every.as_secs()).unwrap_or(i64::MAX);
+        if is_due || self.damage.may_be_at(&previous.blob) {
             match self.copy(previous).await {
                 Ok(stored) => item.blob = stored.blob,
                 Err(error) if error.kind() == ErrorKind::Corrupt => {

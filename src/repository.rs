@@ -4,10 +4,14 @@
 //! container is ever overwritten. What must change lives in a second container, the state.
 
 pub mod draft;
+pub mod findings;
 pub mod guard;
+pub mod inspection;
 pub mod manifest;
 mod names;
 pub mod operation;
+pub mod reading;
+mod removal;
 mod selector;
 mod unfinished;
 
@@ -20,8 +24,10 @@ use uuid::Uuid;
 pub use self::selector::Selector;
 use self::{
     draft::{Draft, Stored},
+    inspection::Place,
     manifest::{Header, Item, Manifest},
     operation::{OPERATION_VERSION, Operation, OperationKind},
+    reading::ManifestReader,
 };
 use crate::{
     error::{Error, ErrorKind, Result},
@@ -43,7 +49,7 @@ pub struct Repository {
 }
 
 /// A backup as a listing shows it.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct BackupRef {
     /// The vault it is of.
     pub vault: VaultName,
@@ -76,6 +82,7 @@ impl Repository {
         let entries: Vec<_> = self.backups.list(&prefix, None).try_collect().await?;
         let mut backups: Vec<BackupRef> = entries
             .iter()
+            .filter(|entry| names::place(vault, &entry.name) == Place::Manifest)
             .filter_map(|entry| names::parse_manifest(&entry.name))
             .map(|(id, label)| BackupRef { vault: vault.clone(), id, label })
             .collect();
@@ -147,7 +154,7 @@ impl Repository {
     /// check the manifest's hash.
     pub async fn header(&self, backup: &BackupRef) -> Result<Header> {
         let name = backup.manifest();
-        let start = self.backups.read_start(&name, HEAD).await?;
+        let start = self.backups.read_part(&name, 0..HEAD).await?;
         if let Some(header) = Header::decode(&name, &start)? {
             return Ok(header);
         }
@@ -158,6 +165,12 @@ impl Repository {
     pub async fn open(&self, backup: &BackupRef) -> Result<Manifest> {
         let name = backup.manifest();
         Manifest::decode(&name, &self.backups.read(&name).await?)
+    }
+
+    /// A backup's manifest, to be read item by item in memory that does not depend on their number. How it must be
+    /// used: [`ManifestReader`].
+    pub async fn read_manifest(&self, backup: &BackupRef) -> Result<ManifestReader> {
+        ManifestReader::open(self.backups.clone(), backup).await
     }
 
     /// The bytes of an item, checked against size and hash. `Corrupt` when they are not what was written.
@@ -183,7 +196,8 @@ impl Repository {
         Ok(sealed)
     }
 
-    /// Takes the right to be the only one that backs this vault up, for `operation`.
+    /// Takes the right to be the only one that backs this vault up, for `operation`, or that prunes it: then the nil id,
+    /// so that a backup that comes second does not take the holder for another backup and itself for not needed.
     pub async fn lock(&self, vault: &VaultName, operation: Uuid) -> Result<Lock> {
         match self.state.lease(&names::lease(vault)).await {
             Ok(lease) => {
@@ -197,7 +211,7 @@ impl Repository {
                     Err(error) if error.kind() == ErrorKind::NotFound => None,
                     Err(error) => return Err(error),
                 };
-                Ok(Lock::HeldBy(holder))
+                Ok(Lock::HeldBy(holder.filter(|holder: &Uuid| !holder.is_nil())))
             }
             Err(error) => Err(error),
         }
@@ -207,8 +221,12 @@ impl Repository {
     /// Nothing is visible before [`Draft::commit`].
     pub async fn begin(&self, vault: &VaultName, id: &BackupId, label: Option<&Label>) -> Result<Draft> {
         let entries: Vec<_> = self.backups.list(&names::items(vault, id), None).try_collect().await?;
+        // Safety copies are written without the vault's lease, so that a prune beside a restore that goes on after days
+        // could remove what its first attempt left: they are taken anew.
+        let is_safety_copy = label.is_some_and(Label::is_of_safety_copy);
         let leftovers = entries
             .into_iter()
+            .filter(|_| !is_safety_copy)
             .filter_map(|entry| {
                 let blob = names::parse_item(&entry.name)?;
                 let written = Timestamp::from(entry.created);
@@ -353,7 +371,8 @@ impl BackupRef {
         self.label.as_ref().is_some_and(Label::is_of_safety_copy)
     }
 
-    fn manifest(&self) -> String {
+    /// The name of its manifest in the backup container.
+    pub fn manifest(&self) -> String {
         names::manifest(&self.vault, &self.id, self.label.as_ref())
     }
 }
@@ -372,7 +391,7 @@ impl fmt::Display for BackupRef {
 pub enum Lock {
     /// The vault is ours until the lease is released.
     Taken(Box<dyn Lease>),
-    /// Another operation is at work on it, or the same one in another worker.
+    /// Another operation is at work on it, or the same one in another worker; or one that is no backup, without an id.
     HeldBy(Option<Uuid>),
 }
 

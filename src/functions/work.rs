@@ -161,7 +161,7 @@ pub(super) async fn do_job(connections: &Connections, invocation: &Invocation, n
     }
     let reply = end(match operation.kind {
         OperationKind::Backup => jobs::back_up(connections, operation, attempts, &progress, now).await?,
-        OperationKind::Verify => jobs::verify(connections, operation, attempts, &progress, now).await?,
+        OperationKind::Verify => jobs::verify(connections, operation, attempts, &progress, now).await?.0,
         OperationKind::Drill => jobs::drill(connections, operation, attempts, &progress, now).await?,
         OperationKind::Restore => {
             let message = format!("Operation {} is a restore, which RESTORE_QUEUE is for.", operation.id);

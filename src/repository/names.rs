@@ -2,11 +2,32 @@
 
 use uuid::Uuid;
 
-use super::operation::OperationKind;
+use super::{inspection::Place, operation::OperationKind};
 use crate::model::{BackupId, ItemId, Kind, Label, Timestamp, VaultName};
 
 /// Where the vaults' backups are, in the backup container.
 pub(super) const VAULTS: &str = "vaults/";
+
+/// The folder of all that is stored of a vault.
+pub(super) fn vault(vault: &VaultName) -> String {
+    format!("{VAULTS}{vault}/")
+}
+
+/// What the blob of that name in a vault's folder is. Strict: nothing that this program would not have written there.
+pub(super) fn place(vault: &VaultName, name: &str) -> Place {
+    let is_manifest = || parse_manifest(name).is_some_and(|(id, label)| manifest(vault, &id, label.as_ref()) == name);
+    let is_item = || {
+        let (blob, writer) = (parse_item(name)?, writer(name)?);
+        Some(item(vault, &writer, &blob.item, &blob.fingerprint, &blob.sha256) == name)
+    };
+    if is_manifest() {
+        Place::Manifest
+    } else if is_item() == Some(true) {
+        Place::Item
+    } else {
+        Place::Unknown
+    }
+}
 
 /// The folder of all manifests of a vault.
 pub(super) fn manifests(vault: &VaultName) -> String {
@@ -30,9 +51,14 @@ pub(super) fn parse_manifest(name: &str) -> Option<(BackupId, Option<Label>)> {
     }
 }
 
+/// The folder of all item blobs of a vault.
+pub(super) fn all_items(vault: &VaultName) -> String {
+    format!("{VAULTS}{vault}/items/")
+}
+
 /// The folder of the item blobs that one backup wrote.
 pub(super) fn items(vault: &VaultName, id: &BackupId) -> String {
-    format!("{VAULTS}{vault}/items/{id}/")
+    format!("{}{id}/", all_items(vault))
 }
 
 /// An item blob. Its name holds what was listed (the fingerprint) and what it contains (the SHA-256): a run that goes
@@ -127,6 +153,16 @@ pub(super) fn unfinished(id: Uuid) -> String {
 /// The operation in a name below [`UNFINISHED`].
 pub(super) fn parse_unfinished(name: &str) -> Option<Uuid> {
     name.strip_prefix(UNFINISHED)?.parse().ok()
+}
+
+/// How far a verification of that vault got, in the state container.
+pub(super) fn verification(vault: &VaultName) -> String {
+    format!("verifications/{vault}.json")
+}
+
+/// What the last verification of that vault found, in the state container.
+pub(super) fn findings(vault: &VaultName) -> String {
+    format!("findings/{vault}.json")
 }
 
 /// Where operations are listed newest first, in the state container.

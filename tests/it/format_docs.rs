@@ -12,12 +12,14 @@ use keyvault_backup::{
     report::{ItemReport, Outcome, Problem, Progress, Status},
     repository::{
         Selector,
+        findings::{Findings, Verification},
         guard::Acknowledgement,
         manifest::{Counts, FORMAT_VERSION, Failure, Header, Item, Manifest, Stale},
         operation::{Operation, OperationKind},
     },
     restore::{self, Plan},
     store::Store as _,
+    verify,
 };
 use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
@@ -125,7 +127,7 @@ fn every_json_example_of_the_specification_is_one_the_code_reads() {
     let named: Vec<&str> = text.lines().filter_map(|line| line.strip_prefix("```json")).map(str::trim).collect();
     assert_eq!(
         named,
-        ["manifest", "operation", "plan", "acknowledgement", "drill"],
+        ["manifest", "operation", "plan", "acknowledgement", "drill", "verification", "findings"],
         "give each JSON example a name and a check here"
     );
     let plan: Plan = serde_json::from_str(&example("plan")).unwrap();
@@ -133,6 +135,11 @@ fn every_json_example_of_the_specification_is_one_the_code_reads() {
     let _: Operation = serde_json::from_str(&example("operation")).unwrap();
     let word: Acknowledgement = serde_json::from_str(&example("acknowledgement")).unwrap();
     assert_eq!(json!(word), serde_json::from_str::<Value>(&example("acknowledgement")).unwrap());
+    let verification: Verification = serde_json::from_str(&example("verification")).unwrap();
+    assert_eq!(json!(verification), serde_json::from_str::<Value>(&example("verification")).unwrap());
+    let findings: Findings = serde_json::from_str(&example("findings")).unwrap();
+    assert_eq!(json!(findings), serde_json::from_str::<Value>(&example("findings")).unwrap());
+    assert_eq!(findings.damage(), 1);
 }
 
 #[tokio::test(start_paused = true)]
@@ -147,6 +154,9 @@ async fn every_blob_the_code_writes_has_a_name_the_specification_lists() {
     let repository = world.repository();
     repository.create_operation(&operation).await.unwrap();
     repository.keep_request(operation.id, Bytes::from_static(b"{}")).await.unwrap();
+    let verify = verify::Options { operation: operation.id, concurrency: 4 };
+    let vault = "contoso-prod".parse().unwrap();
+    verify::run(&repository, &vault, &verify, &Progress::default(), world.now()).await.unwrap();
     repository.keep_plan(operation.id, Bytes::from(example("plan"))).await.unwrap();
     repository.acknowledge(serde_json::from_str(&example("acknowledgement")).unwrap()).await.unwrap();
 
