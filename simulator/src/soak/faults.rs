@@ -89,6 +89,7 @@ pub(super) fn begin(world: &World, rng: &mut StdRng) -> (String, bool) {
 /// Ends all faults.
 pub(super) fn end(world: &World) {
     world.vaults.clear_faults();
+    world.wire.jump_no_more();
     let directory = world.vaults.directory();
     directory.fail_next(0);
     directory.set_token_lifetime(Duration::from_secs(24 * 3600));

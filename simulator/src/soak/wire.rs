@@ -59,6 +59,11 @@ impl Wire {
         *self.0.jump.lock().unwrap_or_else(PoisonError::into_inner) = Some(Jump { at, clock: clock.clone(), by });
     }
 
+    /// The jump that did not come does not come any more.
+    pub(super) fn jump_no_more(&self) {
+        *self.0.jump.lock().unwrap_or_else(PoisonError::into_inner) = None;
+    }
+
     /// How many requests there were since.
     pub(super) fn passed(&self) -> u64 {
         self.0.passed.load(Ordering::SeqCst)
