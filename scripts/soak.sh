@@ -11,10 +11,9 @@ cd "$(dirname "${BASH_SOURCE[0]}")/.."
 target=${CARGO_TARGET_DIR:-target}
 
 scripts/tools.sh
-# One at a time: built together, they would share features, and the program would not be the one that ships.
 if [[ -z ${KEYVAULT_BACKUP_BINARY:-} ]]; then
-    cargo build --quiet --release -p keyvault-backup
-    KEYVAULT_BACKUP_BINARY=$target/release/keyvault-backup
+    scripts/package.sh # what ships
+    KEYVAULT_BACKUP_BINARY=$target/package/app/keyvault-backup
 fi
 if [[ -z ${SIMULATOR:-} ]]; then
     cargo build --quiet -p simulator

@@ -30,7 +30,7 @@ cargo test --workspace --quiet
 
 step "Soak: faults and SIGKILLs at random, for two minutes"
 target=${CARGO_TARGET_DIR:-target}
-KEYVAULT_BACKUP_BINARY=$target/release/keyvault-backup SIMULATOR=$target/debug/simulator scripts/soak.sh --seconds 120
+KEYVAULT_BACKUP_BINARY=$target/package/app/keyvault-backup SIMULATOR=$target/debug/simulator scripts/soak.sh --seconds 120
 
 step "Fuzzing, for one minute"
 scripts/fuzz.sh --seconds 60
