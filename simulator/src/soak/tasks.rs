@@ -14,7 +14,7 @@ use super::{
 use crate::key_vault::{ItemState, Kind, Snapshot, VersionState};
 
 /// What the program can be told to do in a storm. A new command of the program is one entry in [`TASKS`] and one arm of
-/// [`Task::arguments`]; what it may claim is said in [`Bench::judge`].
+/// [`Task::arguments`]; what it may claim is said in [`Bench::judge_backup`] and beside it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Task {
     Backup,

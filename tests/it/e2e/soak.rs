@@ -39,7 +39,6 @@ async fn rounds_of_faults_and_kills_lose_nothing_and_claim_nothing_false() {
 async fn a_process_killed_after_any_of_its_requests_breaks_no_promise_of_the_format() {
     let folder = TempDir::new().unwrap();
     let verdict = crash_points(&options(binary(), &[StoreKind::Local], POINTS, &folder)).await.unwrap();
-    println!("{} crash points, {} findings", verdict.rounds, verdict.findings.len());
     assert_good(&verdict, folder);
     assert!(verdict.rounds >= 100, "only {} kills", verdict.rounds);
 }
@@ -48,7 +47,6 @@ async fn a_process_killed_after_any_of_its_requests_breaks_no_promise_of_the_for
 async fn a_process_on_azurite_killed_after_any_of_its_requests_breaks_no_promise_of_the_format() {
     let folder = TempDir::new().unwrap();
     let verdict = crash_points(&options(binary(), &[StoreKind::Azurite], POINTS, &folder)).await.unwrap();
-    println!("{} crash points, {} findings", verdict.rounds, verdict.findings.len());
     assert_good(&verdict, folder);
     assert!(verdict.rounds >= 100, "only {} kills", verdict.rounds);
 }
