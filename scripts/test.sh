@@ -23,7 +23,7 @@ step "Package: the end-to-end tests run the binary that is shipped"
 scripts/package.sh
 
 step "Quickstart"
-cargo build --release --example quickstart
+cargo build --example quickstart
 
 step "Tests"
 cargo test --workspace --quiet
