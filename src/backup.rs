@@ -89,20 +89,22 @@ async fn run_locked(
         return Ok(header);
     }
     let base = newest_sound(repository, vault).await?;
-    let run =
-        Run { vault, repository, options, progress, draft: &draft, base: base.as_ref(), now, start: Instant::now() };
+    let run = Run {
+        vault,
+        repository,
+        options,
+        progress,
+        draft: &draft,
+        base: base.as_ref(),
+        now,
+        start: Instant::now(),
+        still_locked,
+    };
     let mut found = run.collect().await?;
     run.carry_over_unseen(&mut found).await;
 
     let manifest = run.manifest(found);
-    if !still_locked() {
-        let message = format!(
-            "The backup of vault {} lost its lease in the storage, so another run may have begun; nothing was \
-             committed. The next attempt goes on from here.",
-            vault.name()
-        );
-        return Err(Error::new(ErrorKind::Unavailable, message));
-    }
+    run.check_lock()?;
     match draft.commit(&manifest).await? {
         Commit::Committed => Ok(manifest.header),
         Commit::AlreadyCommitted(header) => Ok(*header),
@@ -133,6 +135,7 @@ struct Run<'a> {
     base: Option<&'a Manifest>,
     now: Timestamp,
     start: Instant,
+    still_locked: &'a (dyn Fn() -> bool + Sync),
 }
 
 /// What a run has gathered.
@@ -229,6 +232,11 @@ impl<'a> Run<'a> {
             self.progress.advance(0);
             return Kept::CarriedOver(previous.clone());
         }
+        // What is under way ends, and nothing more is begun: a storage that cannot be reached would use up the time of
+        // a call for every item that is left.
+        if let Err(error) = self.check_lock() {
+            return Kept::Failed(listed.item, Problem::from(&error));
+        }
         let kept = match self.draft.take(self.vault, &listed.item, &listed.attributes, &|| self.clock()).await {
             Ok(Some(item)) => Kept::Read(item),
             Ok(None) => Kept::Gone,
@@ -289,7 +297,7 @@ impl<'a> Run<'a> {
         let mut item = previous.clone();
         item.stale = Some(Stale { code: problem.code.clone(), reason: problem.reason.clone() });
         let age = self.now.seconds_since(previous.written_at());
-        if age >= i64::try_from(self.options.full_every.as_secs()).unwrap_or(i64::MAX) {
+        if age >= i64::try_from(self.options.full_every.as_secs()).unwrap_or(i64::MAX) && self.check_lock().is_ok() {
             match self.copy(previous).await {
                 Ok(stored) => item.blob = stored.blob,
                 Err(error) if error.kind() == ErrorKind::Corrupt => {
@@ -335,6 +343,19 @@ impl<'a> Run<'a> {
             failures,
         };
         Manifest { header, items }
+    }
+
+    /// Work under a lost lease must stop.
+    fn check_lock(&self) -> Result<()> {
+        if (self.still_locked)() {
+            return Ok(());
+        }
+        let message = format!(
+            "The backup of vault {} lost its lease in the storage, so another run may have begun; nothing was \
+             committed. The next attempt goes on from here.",
+            self.vault.name()
+        );
+        Err(Error::new(ErrorKind::Unavailable, message))
     }
 
     fn clock(&self) -> Timestamp {

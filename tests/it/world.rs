@@ -1,9 +1,9 @@
 //! A small Azure in this process: simulated vaults behind the SDK's transport, and stores in memory. Time is virtual
 //! where a test pauses tokio's clock.
 
+pub(crate) mod faulty;
 pub(crate) mod interruption;
 pub(crate) mod meanwhile;
-pub(crate) mod storm;
 
 use std::{sync::Arc, time::Duration};
 
