@@ -24,3 +24,6 @@ cargo build --release --bins --example quickstart
 
 step "Tests"
 cargo test --workspace --quiet
+
+step "Fuzzing, for one minute"
+scripts/fuzz.sh --seconds 60

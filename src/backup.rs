@@ -4,10 +4,11 @@
 //! reason; a kind that could not be listed is never taken for an empty one. The same call made again after a crash, with
 //! the same id, goes on where the interrupted one stopped.
 
+mod guarded;
 mod turns;
 
 use std::{
-    collections::{BTreeMap, HashSet},
+    collections::{BTreeMap, HashMap},
     time::Duration,
 };
 
@@ -17,12 +18,13 @@ use uuid::Uuid;
 
 use crate::{
     error::{Error, ErrorKind, Result},
+    guard::{Fate, Limits},
     model::{Attributes, BackupId, ItemId, Kind, Label, Timestamp, filter::ItemFilter},
     report::{Progress, Status},
     repository::{
-        Repository,
+        CLOCKS_DIFFER, Repository,
         draft::{Commit, Draft, Stored},
-        manifest::{Counts, FORMAT_VERSION, Failure, Header, Item, Manifest, Stale},
+        manifest::{Counts, FORMAT_VERSION, Failure, Guard, Header, Item, Manifest, Stale},
     },
     vault::{Listed, Vault},
 };
@@ -43,6 +45,8 @@ pub struct Options {
     pub full_every: Duration,
     /// How many items are dealt with at once.
     pub concurrency: usize,
+    /// How much may vanish or be disabled since the last backup before the guard trips.
+    pub guard: Limits,
 }
 
 /// What came of a run.
@@ -103,7 +107,8 @@ async fn run_locked(
     let mut found = run.collect().await?;
     run.carry_over_unseen(&mut found).await;
 
-    let manifest = run.manifest(found);
+    let guard = run.guard(&found).await;
+    let manifest = run.manifest(found, guard);
     run.check_lock()?;
     match draft.commit(&manifest).await? {
         Commit::Committed => Ok(manifest.header),
@@ -142,7 +147,8 @@ struct Run<'a> {
 #[derive(Default)]
 struct Found {
     items: Vec<Item>,
-    seen: HashSet<ItemId>,
+    /// The items in the vault, and what is known of each by now.
+    seen: HashMap<ItemId, Fate>,
     failures: Vec<Failure>,
     unlisted: BTreeMap<Kind, Problem>,
     counts: Counts,
@@ -160,7 +166,7 @@ enum Kept {
     Read(Item),
     CarriedOver(Item),
     /// It was deleted between the listing and its turn.
-    Gone,
+    Gone(ItemId),
     Failed(ItemId, Problem),
 }
 
@@ -212,7 +218,7 @@ impl<'a> Run<'a> {
             Ok(listed) if !self.options.filter.matches(&listed.item) => found.counts.filtered_out += 1,
             // A page can repeat a row when the vault changes between two pages.
             Ok(listed) => {
-                if found.seen.insert(listed.item.clone()) {
+                if found.seen.insert(listed.item.clone(), fate_of(&listed.attributes)).is_none() {
                     self.progress.expect(1);
                     return Some(listed);
                 }
@@ -239,7 +245,7 @@ impl<'a> Run<'a> {
         }
         let kept = match self.draft.take(self.vault, &listed.item, &listed.attributes, &|| self.clock()).await {
             Ok(Some(item)) => Kept::Read(item),
-            Ok(None) => Kept::Gone,
+            Ok(None) => Kept::Gone(listed.item),
             Err(error) => Kept::Failed(listed.item, Problem::from(&error)),
         };
         self.progress.advance(if let Kept::Read(item) = &kept { item.size } else { 0 });
@@ -251,21 +257,34 @@ impl<'a> Run<'a> {
             && previous.stale.is_none()
             && previous.attributes == *listed
             && listed.are_settled_at(previous.taken_at)
-            && self.now.seconds_since(previous.taken_at.min(previous.written_at()))
-                < i64::try_from(self.options.full_every.as_secs()).unwrap_or(i64::MAX)
+            && self.is_recent(previous.taken_at.min(previous.written_at()))
+    }
+
+    /// Whether a full interval is not over yet since that moment. One in the future is of a clock that was wrong, and
+    /// would put off the next reading for as long as it was.
+    fn is_recent(&self, moment: Timestamp) -> bool {
+        let age = self.now.seconds_since(moment);
+        moment <= self.now.plus(CLOCKS_DIFFER)
+            && age < i64::try_from(self.options.full_every.as_secs()).unwrap_or(i64::MAX)
     }
 
     async fn sort_in(&self, kept: Kept, found: &mut Found) {
         match kept {
             Kept::Read(item) => {
                 found.counts.read += 1;
+                // It may have changed since it was listed.
+                if let Some(fate) = found.seen.get_mut(&item.id) {
+                    *fate = fate_of(&item.attributes);
+                }
                 found.items.push(item);
             }
             Kept::CarriedOver(item) => {
                 found.counts.carried_over += 1;
                 found.items.push(item);
             }
-            Kept::Gone => (),
+            Kept::Gone(item) => {
+                found.seen.insert(item, Fate::Gone);
+            }
             Kept::Failed(item, problem) => {
                 let previous = self.base.and_then(|base| base.item(&item));
                 match previous {
@@ -283,7 +302,7 @@ impl<'a> Run<'a> {
             found.failures.push(problem.failure(kind, None));
             let Some(base) = self.base else { continue };
             let unseen = base.items.iter().filter(|item| {
-                item.id.kind == kind && !found.seen.contains(&item.id) && self.options.filter.matches(&item.id)
+                item.id.kind == kind && !found.seen.contains_key(&item.id) && self.options.filter.matches(&item.id)
             });
             for item in unseen.cloned().collect::<Vec<_>>() {
                 self.keep_stale(&item, &problem, found).await;
@@ -296,8 +315,7 @@ impl<'a> Run<'a> {
     async fn keep_stale(&self, previous: &Item, problem: &Problem, found: &mut Found) {
         let mut item = previous.clone();
         item.stale = Some(Stale { code: problem.code.clone(), reason: problem.reason.clone() });
-        let age = self.now.seconds_since(previous.written_at());
-        if age >= i64::try_from(self.options.full_every.as_secs()).unwrap_or(i64::MAX) && self.check_lock().is_ok() {
+        if !self.is_recent(previous.written_at()) && self.check_lock().is_ok() {
             match self.copy(previous).await {
                 Ok(stored) => item.blob = stored.blob,
                 Err(error) if error.kind() == ErrorKind::Corrupt => {
@@ -318,7 +336,7 @@ impl<'a> Run<'a> {
         self.draft.write(&item.id, &item.attributes, &sealed, self.clock()).await
     }
 
-    fn manifest(&self, found: Found) -> Manifest {
+    fn manifest(&self, found: Found, guard: Option<Guard>) -> Manifest {
         let Found { mut items, mut failures, mut counts, .. } = found;
         items.sort_unstable_by(|a, b| a.id.cmp(&b.id));
         failures.sort_by(|a, b| (a.kind, &a.name).cmp(&(b.kind, &b.name)));
@@ -338,7 +356,7 @@ impl<'a> Run<'a> {
             label: self.options.label.clone(),
             previous_backup: self.base.map(|base| base.header.backup_id.clone()),
             filter: self.options.filter.patterns().to_vec(),
-            guard: None,
+            guard,
             counts,
             failures,
         };
@@ -361,6 +379,10 @@ impl<'a> Run<'a> {
     fn clock(&self) -> Timestamp {
         self.now.plus(self.start.elapsed())
     }
+}
+
+fn fate_of(attributes: &Attributes) -> Fate {
+    if attributes.enabled { Fate::Enabled } else { Fate::Disabled }
 }
 
 impl Problem {

@@ -39,7 +39,7 @@ pub const FUNCTIONS: [&str; 7] =
 /// What the handler works with: connections, or everything that is wrong with the settings. With wrong settings the
 /// handler stays up and every invocation says what is wrong; a handler that exits would be restarted three times and
 /// then take the app down without a word to its callers.
-type Settled = Result<Connections, Vec<Error>>;
+pub type Settled = Result<Connections, Vec<Error>>;
 
 /// Serves the host on 127.0.0.1 until the process is ended.
 pub async fn serve(connections: Settled, port: u16) -> Result<()> {
@@ -70,7 +70,12 @@ pub async fn serve(connections: Settled, port: u16) -> Result<()> {
 }
 
 /// One invocation, in a task of its own: a panic becomes a failed invocation, not a dead handler.
-async fn invoke(connections: Arc<Settled>, function: String, invocation_id: String, body: Bytes) -> Response<Bytes> {
+pub async fn invoke(
+    connections: Arc<Settled>,
+    function: String,
+    invocation_id: String,
+    body: Bytes,
+) -> Response<Bytes> {
     let task = {
         let function = function.clone();
         let span = tracing::info_span!("invocation", function = %function, invocation = %invocation_id);

@@ -3,12 +3,14 @@
 
 mod backup;
 mod drill;
+mod guard;
 mod restore;
 mod verify;
 
 pub use self::{
-    backup::{BackupRequest, back_up},
+    backup::{BackupRequest, GUARD_DELETED, GUARD_DISABLED, back_up},
     drill::drill,
+    guard::acknowledge_guard,
     restore::{RestoreRequest, plan_restore, restore},
     verify::verify,
 };

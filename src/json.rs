@@ -8,16 +8,21 @@ use serde_json::{Value, json};
 use uuid::Uuid;
 
 use crate::{
+    coverage::{Attention, Coverage},
     error::Error,
     model::{Label, VaultName},
     report::{Problem, Snapshot, Status},
     repository::{
         BackupRef,
-        manifest::{Header, Item},
+        guard::Acknowledgement,
+        manifest::{Failure, Guard, Header, Item},
         operation::Operation,
     },
     restore::{Action, Plan},
 };
+
+/// How many failures of a backup are shown where many vaults are.
+pub const MOST_FAILURES: usize = 20;
 
 /// One error, or several at once: `{"error":{"code","message","target","details"}}`.
 pub fn error(errors: &[Error]) -> Value {
@@ -150,6 +155,9 @@ pub fn backup_summary(header: &Header) -> Value {
     if let Some(previous) = &header.previous_backup {
         body["previousBackup"] = previous.as_str().into();
     }
+    if let Some(mark) = &header.guard {
+        body["guard"] = guard(mark);
+    }
     body
 }
 
@@ -164,20 +172,18 @@ pub fn unreadable_backup(backup: &BackupRef, trouble: &Error) -> Value {
     body
 }
 
+fn failure(failure: &Failure) -> Value {
+    let mut row = json!({ "kind": failure.kind, "code": failure.code, "message": failure.reason });
+    if let Some(name) = &failure.name {
+        row["name"] = (**name).into();
+    }
+    row
+}
+
 /// A backup with a page of its items.
 pub fn backup(header: &Header, items: &[Item]) -> Value {
     let mut body = backup_summary(header);
-    body["failures"] = header
-        .failures
-        .iter()
-        .map(|failure| {
-            let mut row = json!({ "kind": failure.kind, "code": failure.code, "message": failure.reason });
-            if let Some(name) = &failure.name {
-                row["name"] = (**name).into();
-            }
-            row
-        })
-        .collect();
+    body["failures"] = header.failures.iter().map(failure).collect();
     body["items"] = items
         .iter()
         .map(|item| {
@@ -197,6 +203,54 @@ pub fn backup(header: &Header, items: &[Item]) -> Value {
             row
         })
         .collect();
+    body
+}
+
+/// How well a vault is protected.
+pub fn coverage(coverage: &Coverage) -> Value {
+    let newest = coverage.newest.as_ref().map(|(backup, header)| match header {
+        Ok(header) => backup_summary(header),
+        Err(error) => unreadable_backup(backup, error),
+    });
+    let failures: &[Failure] = match &coverage.newest {
+        Some((_, Ok(header))) => &header.failures,
+        _ => &[],
+    };
+    let last = |operation: &Option<Operation>| operation.as_ref().map(operation_summary);
+    let attention = |reason: &Attention| json!({ "cause": reason.cause.as_str(), "message": reason.message });
+    json!({
+        "vault": coverage.vault,
+        "inScope": coverage.in_scope,
+        "backups": coverage.backups,
+        "newest": newest,
+        "newestGood": coverage.newest_good.as_ref().map(backup_summary),
+        "ageSeconds": coverage.age,
+        "failures": failures.iter().take(MOST_FAILURES).map(failure).collect::<Vec<_>>(),
+        "moreFailures": failures.len().saturating_sub(MOST_FAILURES),
+        "guard": coverage.guard.as_ref().map(guard),
+        "lastBackup": last(&coverage.last_backup),
+        "lastVerify": last(&coverage.last_verify),
+        "lastDrill": last(&coverage.last_drill),
+        "attention": coverage.attention.iter().map(attention).collect::<Vec<_>>(),
+    })
+}
+
+/// What tripped the guard.
+pub fn guard(guard: &Guard) -> Value {
+    json!(guard)
+}
+
+/// What a person said of it.
+pub fn acknowledgement(acknowledgement: &Acknowledgement) -> Value {
+    let mut body = json!({
+        "vault": acknowledgement.vault,
+        "guard": guard(&acknowledgement.guard),
+        "acknowledgedDateTime": acknowledgement.acknowledged_at.to_string(),
+        "acknowledgedBy": acknowledgement.acknowledged_by,
+    });
+    if let Some(reason) = &acknowledgement.reason {
+        body["reason"] = reason.as_str().into();
+    }
     body
 }
 

@@ -123,7 +123,12 @@ fn print(printer: &Printer, results: &[(VaultName, Result<Operation>)]) {
     printer.line(table);
     for (vault, result) in results {
         match result {
-            Ok(operation) => printer.troubles(operation),
+            Ok(operation) => {
+                printer.troubles(operation);
+                if operation.counts.contains_key(jobs::GUARD_DELETED) {
+                    printer.complain(format!("{vault}: {}", operation.message.as_deref().unwrap_or_default()));
+                }
+            }
             Err(error) => printer.complain(format!("{vault}: {}", error.chain())),
         }
     }

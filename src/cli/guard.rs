@@ -1,21 +1,148 @@
 //! `keyvault-backup guard`.
 
-use clap::Args;
+use clap::{Args, Subcommand};
+use futures::{StreamExt as _, stream};
+use serde_json::{Value, json};
 
-use super::print::{End, Printer};
+use super::{
+    name, now,
+    print::{End, Printer, table},
+};
 use crate::{
-    config::connect::Connections,
-    error::{Error, ErrorKind, Result},
+    config::connect::{Connections, Role},
+    coverage,
+    error::Result,
+    jobs, json,
+    model::{BackupId, VaultName},
+    repository::{Repository, manifest},
 };
 
+/// Vaults looked at together.
+const VAULTS_AT_ONCE: usize = 8;
+
 #[derive(Debug, Args)]
+#[command(
+    args_conflicts_with_subcommands = true,
+    after_help = "Examples:\n  \
+        keyvault-backup guard\n  \
+        keyvault-backup guard contoso-prod\n  \
+        keyvault-backup guard acknowledge contoso-prod --reason \"moved to contoso-new\""
+)]
 pub(super) struct Guard {
-    /// Names or URIs of vaults.
+    #[command(subcommand)]
+    action: Option<Action>,
+    /// Names or URIs of vaults [default: all of BACKUP_VAULTS, and all that have backups].
     vaults: Vec<String>,
 }
 
+#[derive(Debug, Subcommand)]
+enum Action {
+    /// Say that what tripped the guard was meant: backups are removed again as BACKUP_KEEP says.
+    #[command(after_help = "Example:\n  \
+        keyvault-backup guard acknowledge contoso-prod --reason \"moved to contoso-new\"")]
+    Acknowledge(Acknowledge),
+}
+
+#[derive(Debug, Args)]
+struct Acknowledge {
+    /// The vault.
+    vault: String,
+    /// Why, for those who ask later.
+    #[arg(long, value_name = "TEXT")]
+    reason: Option<String>,
+    /// Only if it was this backup that tripped it.
+    #[arg(long, value_name = "ID")]
+    backup: Option<BackupId>,
+    /// Who says so.
+    #[arg(
+        long,
+        env = "USER",
+        hide_env_values = true,
+        value_name = "NAME",
+        default_value = "somebody at the command line"
+    )]
+    by: String,
+}
+
 impl Guard {
-    pub(super) async fn run(self, _connections: &Connections, _printer: &Printer) -> Result<End> {
-        Err(Error::new(ErrorKind::Internal, format!("This command has no code for {:?}.", self.vaults)))
+    pub(super) async fn run(self, connections: &Connections, printer: &Printer) -> Result<End> {
+        let repository = connections.repository(Role::Restore)?;
+        if let Some(Action::Acknowledge(command)) = self.action {
+            return command.run(connections, &repository, printer).await;
+        }
+        let vaults = if self.vaults.is_empty() {
+            coverage::vaults(&repository, &connections.config().vaults).await?
+        } else {
+            self.vaults.iter().map(|vault| name(connections, vault)).collect::<Result<Vec<_>>>()?
+        };
+        let rows: Vec<Row> = stream::iter(vaults)
+            .map(|vault| async {
+                let guard = repository.guard(&vault).await;
+                (vault, guard)
+            })
+            .buffered(VAULTS_AT_ONCE)
+            .collect()
+            .await;
+        print(printer, &rows);
+        Ok(End::of_attention(rows.into_iter().map(|(_, guard)| guard.map(|guard| guard.is_some()))))
+    }
+}
+
+type Row = (VaultName, Result<Option<manifest::Guard>>);
+
+impl Acknowledge {
+    async fn run(self, connections: &Connections, repository: &Repository, printer: &Printer) -> Result<End> {
+        let vault = name(connections, &self.vault)?;
+        let Self { reason, backup, by, .. } = self;
+        let said = jobs::acknowledge_guard(repository, &vault, backup.as_ref(), &by, reason.as_deref(), now()).await?;
+        if printer.is_json() {
+            printer.json(&json::acknowledgement(&said));
+        } else {
+            printer.line(format!(
+                "The guard of vault {vault} is down: {} acknowledged at {} that {}.",
+                said.acknowledged_by, said.acknowledged_at, said.guard
+            ));
+        }
+        Ok(End::GOOD)
+    }
+}
+
+fn print(printer: &Printer, rows: &[Row]) {
+    if printer.is_json() {
+        let value: Vec<Value> = rows
+            .iter()
+            .map(|(vault, guard)| match guard {
+                Ok(guard) => json!({ "vault": vault, "guard": guard.as_ref().map(json::guard) }),
+                Err(error) => {
+                    let mut body = json::error(std::slice::from_ref(error));
+                    body["vault"] = vault.as_str().into();
+                    body
+                }
+            })
+            .collect();
+        printer.json(&json!({ "value": value }));
+        return;
+    }
+    let mut table = table(&["Vault", "Guard", "Tripped by", "Compared with", "Items", "Deleted", "Disabled"]);
+    for (vault, guard) in rows {
+        match guard {
+            Ok(Some(guard)) => table.add_row([
+                vault.to_string(),
+                "up".to_owned(),
+                guard.tripped_by.to_string(),
+                guard.compared_with.to_string(),
+                guard.items.to_string(),
+                guard.deleted.to_string(),
+                guard.disabled.to_string(),
+            ]),
+            Ok(None) => table.add_row([vault.as_str(), "down"]),
+            Err(_) => table.add_row([vault.as_str(), "unknown"]),
+        };
+    }
+    printer.line(table);
+    for (_, guard) in rows {
+        if let Err(error) = guard {
+            printer.complain(error.chain());
+        }
     }
 }

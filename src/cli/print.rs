@@ -27,7 +27,7 @@ pub(super) const EXIT_CODES: &str = "Exit codes:
   0  everything was done
   1  it failed
   2  the command or a setting is wrong
-  3  it was done in part: something is stale, skipped or failed
+  3  it was done in part, or needs attention: something is stale, skipped, failed, too old or guarded
   4  the vault, backup or operation was not found
   5  somebody else is at work on the vault, or the service is busy or out of reach: try again
   6  the identity is unknown or may not do this
@@ -78,6 +78,19 @@ impl End {
             Some(_) => Self(IN_PART),
             None => Self::GOOD,
         }
+    }
+
+    /// Whether something asks for a person's attention. What could not be looked at does.
+    pub(super) fn of_attention(found: impl IntoIterator<Item = Result<bool>>) -> Self {
+        let mut end = Self::GOOD;
+        for one in found {
+            match one {
+                Ok(false) => (),
+                Ok(true) => return Self(IN_PART),
+                Err(error) => end = Self::of_errors(&[error]),
+            }
+        }
+        end
     }
 
     fn of_operation(operation: &Operation) -> Self {

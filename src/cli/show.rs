@@ -67,6 +67,9 @@ fn print(printer: &Printer, manifest: &Manifest) {
         header.counts.certificates,
         header.counts.managed_skipped
     ));
+    if let Some(guard) = &header.guard {
+        printer.line(format!("The guard was up since backup {}: {guard}.", guard.tripped_by));
+    }
     for failure in &header.failures {
         printer.complain(&failure.reason);
     }

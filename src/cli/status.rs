@@ -1,21 +1,127 @@
 //! `keyvault-backup status`.
 
 use clap::Args;
+use serde_json::{Value, json};
 
-use super::print::{End, Printer};
+use super::{
+    name, now,
+    print::{End, Printer, table},
+};
 use crate::{
-    config::connect::Connections,
-    error::{Error, ErrorKind, Result},
+    config::connect::{Connections, Role},
+    coverage::{self, Cause, Coverage, Terms},
+    error::Result,
+    json,
+    repository::operation::Operation,
 };
 
 #[derive(Debug, Args)]
+#[command(after_help = "Examples:\n  \
+    keyvault-backup status\n  \
+    keyvault-backup status contoso-prod --status-max-age-hours 48\n  \
+    keyvault-backup status --output json | jq '.value[] | select(.attention != [])'")]
 pub(super) struct Status {
-    /// Names or URIs of vaults.
+    /// Names or URIs of vaults [default: all of BACKUP_VAULTS, and all that have backups].
     vaults: Vec<String>,
 }
 
 impl Status {
-    pub(super) async fn run(self, _connections: &Connections, _printer: &Printer) -> Result<End> {
-        Err(Error::new(ErrorKind::Internal, format!("This command has no code for {:?}.", self.vaults)))
+    pub(super) async fn run(self, connections: &Connections, printer: &Printer) -> Result<End> {
+        let repository = connections.repository(Role::Restore)?;
+        let config = connections.config();
+        let terms = Terms {
+            scope: config.vaults.clone(),
+            // Who names a vault, or has no scope set, wants to hear of it all the same.
+            expect_all: config.vaults.is_empty() || !self.vaults.is_empty(),
+            max_age: config.max_age,
+            now: now(),
+        };
+        let vaults = if self.vaults.is_empty() {
+            coverage::vaults(&repository, &terms.scope).await?
+        } else {
+            self.vaults.iter().map(|vault| name(connections, vault)).collect::<Result<Vec<_>>>()?
+        };
+        let rows = coverage::look(&repository, vaults, &terms).await;
+        print(printer, &repository.describe(), &rows);
+        Ok(End::of_attention(rows.iter().map(|row| Ok(!row.attention.is_empty()))))
     }
+}
+
+fn print(printer: &Printer, place: &str, rows: &[Coverage]) {
+    if printer.is_json() {
+        let value: Vec<Value> = rows.iter().map(json::coverage).collect();
+        printer.json(&json!({ "value": value }));
+        return;
+    }
+    if rows.is_empty() {
+        printer.line(format!("No vault is in scope, and there is no backup in {place}. Set BACKUP_VAULTS."));
+        return;
+    }
+    let mut table = table(&[
+        "Vault",
+        "In scope",
+        "Newest good backup",
+        "Age",
+        "Stale",
+        "Missing",
+        "Last run",
+        "Verified",
+        "Drill",
+        "Attention",
+    ]);
+    for row in rows {
+        let counts = row.newest.as_ref().and_then(|(_, header)| header.as_ref().ok()).map(|header| header.counts);
+        let number = |number: Option<u64>| number.map(|number| number.to_string()).unwrap_or_default();
+        let causes: Vec<&str> = row.attention.iter().map(|reason| reason.cause.as_str()).collect();
+        table.add_row([
+            row.vault.to_string(),
+            if row.in_scope { "yes" } else { "no" }.to_owned(),
+            row.newest_good.as_ref().map_or_else(|| "none".to_owned(), |good| good.backup_id.to_string()),
+            row.age.map(age).unwrap_or_default(),
+            number(counts.map(|counts| counts.stale)),
+            number(counts.map(|counts| counts.missing)),
+            outcome(row.last_backup.as_ref()),
+            outcome(row.last_verify.as_ref()),
+            outcome(row.last_drill.as_ref()),
+            causes.join(", "),
+        ]);
+    }
+    printer.line(table);
+    for row in rows {
+        row.attention.iter().for_each(|reason| printer.complain(&reason.message));
+        complain_of_items(printer, row);
+    }
+}
+
+/// What is stale or missing, and why; not when the newest backup is the reason that was just told.
+fn complain_of_items(printer: &Printer, row: &Coverage) {
+    let Some((backup, Ok(header))) = &row.newest else { return };
+    let told = |reason: &str| {
+        row.attention.iter().any(|known| known.cause != Cause::GuardUp && known.message.contains(reason))
+    };
+    for failure in header.failures.iter().take(json::MOST_FAILURES).filter(|failure| !told(&failure.reason)) {
+        printer.complain(format!("{}: {}", row.vault, failure.reason));
+    }
+    let more = header.failures.len().saturating_sub(json::MOST_FAILURES);
+    if more > 0 {
+        printer.complain(format!(
+            "{}: {more} more; see them all with: keyvault-backup show {} {}",
+            row.vault, row.vault, backup.id
+        ));
+    }
+}
+
+fn age(seconds: u64) -> String {
+    match seconds / 3600 {
+        0 => format!("{} min", seconds / 60),
+        hours @ 1..=72 => format!("{hours} h"),
+        hours => format!("{} days", hours / 24),
+    }
+}
+
+/// How it ended and, below that, on which day.
+fn outcome(operation: Option<&Operation>) -> String {
+    let Some(last) = operation else { return "never".to_owned() };
+    let ended = last.finished_at.unwrap_or(last.updated_at).to_string();
+    format!("{}\n{}", last.status, ended.split('T').next().unwrap_or_default())
 }

@@ -13,7 +13,7 @@ use crate::{
     error::{Error, ErrorKind, Result},
     jobs::RestoreRequest,
     json,
-    model::{Label, VaultName, filter::ItemFilter},
+    model::{BackupId, Label, VaultName, filter::ItemFilter},
     repository::{Selector, operation::Operation},
 };
 
@@ -151,6 +151,33 @@ impl StartBackups {
         let label = fields.text("label").and_then(|label| fields.take("label", Label::chosen(&label)));
         let full = fields.flag("full");
         fields.done(Self { operation_id, vaults, label, full })
+    }
+}
+
+/// `POST api/backups/VAULT/guard`.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct AcknowledgeGuard {
+    pub(super) vault: VaultName,
+    pub(super) backup: BackupId,
+    pub(super) reason: Option<String>,
+}
+
+impl AcknowledgeGuard {
+    pub(super) fn read(request: &HttpRequest, config: &Config) -> Result<Self, Vec<Error>> {
+        let mut fields = Fields::of(request)?;
+        let vault = request.params.get("vault").map(String::as_str).unwrap_or_default();
+        let vault = fields.vault("vault", vault, config);
+        let backup = fields.required(
+            "backup",
+            "the id of the backup that tripped the guard, so that nothing is \
+                                                acknowledged that nobody has seen",
+        );
+        let backup = backup.and_then(|id| fields.take("backup", id.parse()));
+        let reason = fields.text("reason");
+        match (vault, backup) {
+            (Some(vault), Some(backup)) => fields.done(Self { vault, backup, reason }),
+            _ => Err(fields.mistakes()),
+        }
     }
 }
 

@@ -5,12 +5,13 @@ use serde_json::{Value, json};
 use uuid::Uuid;
 
 use super::{
-    api::{self, StartBackups, StartRestore},
+    api::{self, AcknowledgeGuard, StartBackups, StartRestore},
     host::{HttpRequest, HttpResponse, Reply},
     work::{JobMessage, RestoreMessage, encode, restore_operation},
 };
 use crate::{
     config::connect::{Connections, Role},
+    coverage::{self, Terms},
     error::{Error, ErrorKind, Result},
     jobs, json,
     model::{Timestamp, VaultName},
@@ -25,13 +26,19 @@ const READ_AHEAD: usize = 8;
 
 /// `GET` and `POST api/backups`.
 pub(super) async fn backups(connections: &Connections, request: &HttpRequest, now: Timestamp) -> Reply {
+    if request.method == "POST" && request.params.get("id").is_some_and(|id| id == "guard") {
+        return match acknowledge_guard(connections, request, now).await {
+            Ok(body) => Reply::http(api::answer(200, body)),
+            Err(errors) => Reply::http(api::error(&errors)),
+        };
+    }
     if request.method == "POST" {
         return match start_backups(connections, request, now).await {
             Ok(reply) => reply,
             Err(errors) => Reply::http(api::error(&errors)),
         };
     }
-    answer(show_backups(connections, request).await)
+    answer(show_backups(connections, request, now).await)
 }
 
 /// `POST api/restore`.
@@ -77,6 +84,23 @@ async fn start_backups(connections: &Connections, request: &HttpRequest, now: Ti
         operations.push(operation);
     }
     Ok(Reply::http(api::all_accepted(request, &operations)).queue(messages))
+}
+
+/// `POST api/backups/VAULT/guard`.
+async fn acknowledge_guard(
+    connections: &Connections,
+    request: &HttpRequest,
+    now: Timestamp,
+) -> Result<Value, Vec<Error>> {
+    let AcknowledgeGuard { vault, backup, reason } = AcknowledgeGuard::read(request, connections.config())?;
+    let one = |error| vec![error];
+    let repository = connections.repository(Role::Backup).map_err(one)?;
+    // App Service sets this header for a signed-in user, and lets nobody else set it.
+    let user = request.headers.get("x-ms-client-principal-name").map(String::as_str).filter(|name| !name.is_empty());
+    let by = user.unwrap_or("a client of the HTTP API");
+    let reason = reason.as_deref();
+    let said = jobs::acknowledge_guard(&repository, &vault, Some(&backup), by, reason, now).await.map_err(one)?;
+    Ok(json::acknowledgement(&said))
 }
 
 async fn start_restore(connections: &Connections, request: &HttpRequest, now: Timestamp) -> Result<Reply, Vec<Error>> {
@@ -129,7 +153,7 @@ fn is_waiting(operation: &Operation) -> bool {
     operation.status == crate::report::Status::NotStarted
 }
 
-async fn show_backups(connections: &Connections, request: &HttpRequest) -> Result<Value> {
+async fn show_backups(connections: &Connections, request: &HttpRequest, now: Timestamp) -> Result<Value> {
     if request.query.contains_key("compare") {
         return Err(Error::invalid("compare", "Comparing two backups is not supported yet."));
     }
@@ -138,7 +162,7 @@ async fn show_backups(connections: &Connections, request: &HttpRequest) -> Resul
     let (top, after) = api::page(request)?;
     let cloud = connections.config().cloud;
     match (parameter("vault"), parameter("id")) {
-        (None, _) => list_vaults(&repository, connections, request, top, after).await,
+        (None, _) => list_vaults(&repository, connections, request, top, after, now).await,
         (Some(vault), None) => {
             let vault = VaultName::parse(vault, cloud).map_err(|error| error.at("vault"))?;
             list_backups(&repository, &vault, request, top, after).await
@@ -164,43 +188,30 @@ async fn show_backups(connections: &Connections, request: &HttpRequest) -> Resul
     }
 }
 
-/// The vaults in scope and those that have backups, each with its newest backup.
+/// The vaults in scope and those that have backups, each with how well it is protected.
 async fn list_vaults(
     repository: &Repository,
     connections: &Connections,
     request: &HttpRequest,
     top: usize,
     after: Option<String>,
+    now: Timestamp,
 ) -> Result<Value> {
-    let mut vaults = repository.vaults().await?;
-    vaults.extend(connections.config().vaults.iter().cloned());
-    vaults.sort_unstable();
-    vaults.dedup();
+    let config = connections.config();
+    let vaults = coverage::vaults(repository, &config.vaults).await?.into_iter();
     let mut page: Vec<VaultName> =
-        vaults.into_iter().filter(|vault| after.as_deref().is_none_or(|after| vault.as_str() > after)).collect();
+        vaults.filter(|vault| after.as_deref().is_none_or(|after| vault.as_str() > after)).collect();
     let more = page.len() > top;
     page.truncate(top);
     let last = page.last().cloned().filter(|_| more);
-    let value: Vec<Value> = stream::iter(page)
-        .map(|vault| newest(repository, connections, vault))
-        .buffered(READ_AHEAD)
-        .try_collect()
-        .await?;
-    let mut body = serde_json::json!({ "value": value });
+    let terms =
+        Terms { scope: config.vaults.clone(), expect_all: config.vaults.is_empty(), max_age: config.max_age, now };
+    let rows = coverage::look(repository, page, &terms).await;
+    let mut body = json!({ "value": rows.iter().map(json::coverage).collect::<Vec<_>>() });
     if let Some(last) = last {
         body["nextLink"] = api::next_link(request, last.as_str(), top).into();
     }
     Ok(body)
-}
-
-async fn newest(repository: &Repository, connections: &Connections, vault: VaultName) -> Result<Value> {
-    let backups = repository.backups(&vault).await?;
-    let newest = match backups.last() {
-        Some(newest) => Some(summary(repository, newest).await?),
-        None => None,
-    };
-    let in_scope = connections.config().vaults.contains(&vault);
-    Ok(serde_json::json!({ "vault": vault, "inScope": in_scope, "backups": backups.len(), "newest": newest }))
 }
 
 /// A backup as a row of a listing. One that is damaged, or from a newer release, must not hide the others.
@@ -234,11 +245,20 @@ async fn list_backups(
         .buffered(READ_AHEAD)
         .try_collect()
         .await?;
-    let mut body = serde_json::json!({ "value": value });
+    let mut body = serde_json::json!({ "value": value, "guard": guard(repository, vault).await? });
     if let Some(last) = last {
         body["nextLink"] = api::next_link(request, last.id.as_str(), top).into();
     }
     Ok(body)
+}
+
+/// What tripped the guard, if it is up. That it cannot be told must not hide the backups.
+async fn guard(repository: &Repository, vault: &VaultName) -> Result<Value> {
+    match repository.guard(vault).await {
+        Ok(guard) => Ok(guard.as_ref().map(json::guard).into()),
+        Err(error) if error.kind().is_of_stored_data() => Ok(json::error(&[error])),
+        Err(error) => Err(error),
+    }
 }
 
 async fn show_operations(connections: &Connections, request: &HttpRequest) -> Result<Value> {

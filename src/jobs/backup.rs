@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
+use uuid::Uuid;
 
 use crate::{
     backup::{self, Backup},
@@ -24,6 +25,12 @@ pub struct BackupRequest {
     pub full: bool,
 }
 
+/// How many items had vanished when the guard tripped: among the counts of a backup while the guard is up.
+pub const GUARD_DELETED: &str = "guardDeleted";
+
+/// How many items had been disabled when the guard tripped: likewise.
+pub const GUARD_DISABLED: &str = "guardDisabled";
+
 /// Backs the operation's vault up. See [`attempt`] for what is returned and recorded.
 pub async fn back_up(
     connections: &Connections,
@@ -44,10 +51,14 @@ pub async fn back_up(
             full: request?.full,
             full_every: config.full_every,
             concurrency: config.concurrency,
+            guard: config.guard,
         };
         let vault = connections.vault(&vault, Role::Backup)?;
         backup::run(&vault, &repository, operation_id, &options, progress, now).await.map(|backup| match backup {
-            Backup::Committed(header) => backup_done(&header),
+            Backup::Committed(header) => {
+                tell_guard(&header, operation_id);
+                backup_done(&header)
+            }
             Backup::NotNeeded => not_needed(),
         })
     };
@@ -82,7 +93,13 @@ fn backup_done(header: &Header) -> Done {
     if counts.stale + counts.missing > 0 {
         message.push_str(&format!(" {} are older copies, {} are missing.", counts.stale, counts.missing));
     }
-    let counts = [
+    if let Some(guard) = &header.guard {
+        message.push_str(&format!(
+            " The guard is up: {guard}. No backup is removed until a person looks: keyvault-backup guard {}",
+            header.vault
+        ));
+    }
+    let mut counts: Vec<(&str, u64)> = vec![
         ("keys", counts.keys),
         ("secrets", counts.secrets),
         ("certificates", counts.certificates),
@@ -93,6 +110,9 @@ fn backup_done(header: &Header) -> Done {
         ("stale", counts.stale),
         ("missing", counts.missing),
     ];
+    if let Some(guard) = &header.guard {
+        counts.extend([(GUARD_DELETED, guard.deleted), (GUARD_DISABLED, guard.disabled)]);
+    }
     Done {
         status: header.status,
         backup_id: Some(header.backup_id.clone()),
@@ -112,6 +132,18 @@ fn not_needed() -> Done {
         problems: Vec::new(),
         items: Vec::new(),
     }
+}
+
+/// Only for the backup that trips it: the later ones, which carry the mark over, have nothing new to say.
+fn tell_guard(header: &Header, operation: Uuid) {
+    let Some(guard) = header.guard.as_ref().filter(|guard| guard.tripped_by == header.backup_id) else { return };
+    let (vault, backup, compared_with) = (&header.vault, header.backup_id.as_str(), guard.compared_with.as_str());
+    let (items, deleted, disabled) = (guard.items, guard.deleted, guard.disabled);
+    let message = format!(
+        "In vault {vault}, {guard}. The backup was made. No backup of this vault is removed until a person has looked: \
+         keyvault-backup guard {vault}"
+    );
+    event!(ERROR, name::GUARD_TRIPPED, %vault, %operation, backup, compared_with, items, deleted, disabled, message);
 }
 
 fn tell_backup(vault: &VaultName, result: &Result<Operation>) {

@@ -77,7 +77,7 @@ pub struct Guard {
     pub tripped_by: BackupId,
     /// The last good backup, with which it was compared.
     pub compared_with: BackupId,
-    /// How many items that backup held.
+    /// How many items of that backup could be compared: those in scope whose kind could be listed.
     pub items: u64,
     /// How many of them had vanished.
     pub deleted: u64,

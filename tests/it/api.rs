@@ -18,6 +18,7 @@ async fn nobody_gets_in_without_the_function_key() {
         (Method::GET, "api/backups/contoso-prod"),
         (Method::GET, "api/backups/contoso-prod/latest"),
         (Method::POST, "api/backups"),
+        (Method::POST, "api/backups/contoso-prod/guard"),
         (Method::POST, "api/restore"),
         (Method::GET, "api/operations"),
         (Method::GET, "api/operations/00000000-0000-4000-8000-000000000000"),

@@ -4,6 +4,7 @@
 //! Faults of a vault are rules of the simulator; faults of the storage are those of [`crate::world::faulty`]. Time is
 //! virtual, and every random choice comes from a seed.
 
+mod clock;
 mod disk;
 mod identity;
 mod rules;

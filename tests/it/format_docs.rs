@@ -11,6 +11,7 @@ use keyvault_backup::{
     report::{ItemReport, Outcome, Problem, Progress, Status},
     repository::{
         Selector,
+        guard::Acknowledgement,
         manifest::{Counts, FORMAT_VERSION, Failure, Header, Item, Manifest, Stale},
         operation::{Operation, OperationKind},
     },
@@ -121,10 +122,16 @@ async fn every_record_the_code_writes_satisfies_the_schema() {
 fn every_json_example_of_the_specification_is_one_the_code_reads() {
     let text = format();
     let named: Vec<&str> = text.lines().filter_map(|line| line.strip_prefix("```json")).map(str::trim).collect();
-    assert_eq!(named, ["manifest", "operation", "plan"], "give each JSON example a name and a check here");
+    assert_eq!(
+        named,
+        ["manifest", "operation", "plan", "acknowledgement"],
+        "give each JSON example a name and a check here"
+    );
     let plan: Plan = serde_json::from_str(&example("plan")).unwrap();
     assert_eq!(json!(plan), serde_json::from_str::<Value>(&example("plan")).unwrap());
     let _: Operation = serde_json::from_str(&example("operation")).unwrap();
+    let word: Acknowledgement = serde_json::from_str(&example("acknowledgement")).unwrap();
+    assert_eq!(json!(word), serde_json::from_str::<Value>(&example("acknowledgement")).unwrap());
 }
 
 #[tokio::test(start_paused = true)]
@@ -140,6 +147,7 @@ async fn every_blob_the_code_writes_has_a_name_the_specification_lists() {
     repository.create_operation(&operation).await.unwrap();
     repository.keep_request(operation.id, Bytes::from_static(b"{}")).await.unwrap();
     repository.keep_plan(operation.id, Bytes::from(example("plan"))).await.unwrap();
+    repository.acknowledge(serde_json::from_str(&example("acknowledgement")).unwrap()).await.unwrap();
 
     let text = format();
     for (container, heading) in

@@ -138,11 +138,15 @@ async fn the_command_line_shows_no_secret_at_trace_level() {
             vec!["restore", "contoso-prod", "--to", "contoso-dr", "--output", "json"],
             vec!["show", "contoso-prod", "--output", "json"],
             vec!["list", "contoso-prod"],
+            vec!["status", "--output", "json"],
+            vec!["guard", "contoso-prod"],
         ] {
             let ran = azure.run_with(&[("LOG_LEVEL", "trace")], &arguments).await;
             assert_eq!(
                 ran.code == 0,
-                !troubled || arguments.contains(&"--dry-run") || arguments[0] == "show" || arguments[0] == "list",
+                !troubled
+                    || arguments.contains(&"--dry-run")
+                    || ["show", "list", "status", "guard"].contains(&arguments[0]),
                 "{arguments:?}: {} {}",
                 ran.code,
                 ran.stdout
@@ -203,6 +207,8 @@ async fn converse(app: &App, heard: &mut Heard) {
     }
     let plan = json!({ "vault": "contoso-prod", "backup": "latest", "targetVault": "contoso-dr", "dryRun": true });
     heard.answer("a plan", &app.post("api/restore", &plan).await);
+    let word = json!({ "backup": "20261121T020000Z-1f2e3d4c", "reason": "meant" });
+    heard.answer("a word about the guard", &app.post("api/backups/contoso-prod/guard", &word).await);
     for path in ["api/backups", "api/backups/contoso-prod", "api/backups/contoso-prod/latest", "api/operations"] {
         heard.answer(path, &app.get(path).await);
     }

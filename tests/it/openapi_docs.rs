@@ -44,7 +44,9 @@ fn every_documented_path_is_a_route_and_every_method_of_a_route_is_documented() 
         .iter()
         .flat_map(|(path, item)| item.as_object().unwrap().keys().map(move |method| (path.clone(), method.clone())))
         .collect();
-    assert_eq!(documented.difference(&routed).collect::<Vec<_>>(), Vec::<&(String, String)>::new());
+    // Routed as an id; `guard` can be told from one by the method alone.
+    let guard = ("/backups/{vault}/guard".to_owned(), "post".to_owned());
+    assert_eq!(documented.difference(&routed).collect::<Vec<_>>(), [&guard]);
     // The route of POST shares its optional parts with GET; the handler refuses them.
     let refused = ["/backups/{vault}", "/backups/{vault}/{id}"].map(|path| (path.to_owned(), "post".to_owned()));
     assert_eq!(routed.difference(&documented).cloned().collect::<Vec<_>>(), refused);
@@ -148,6 +150,36 @@ async fn every_answer_to_a_post_is_as_documented() {
     app.post("/restore", &[], Some(unknown), 404).await;
 }
 
+#[tokio::test]
+async fn a_guard_that_is_up_is_shown_and_acknowledged_as_documented() {
+    let app = App::with_two_backups().await;
+    let path = "/backups/{vault}/guard";
+    let unknown = json!({ "backup": "20261121T020000Z-1f2e3d4c" });
+    app.post(path, &["contoso-prod"], Some(unknown.clone()), 404).await;
+    app.post(path, &["contoso-prod"], None, 400).await;
+
+    let repository = app.repository();
+    let world = World::with(&["contoso-prod"]);
+    for number in 0..60 {
+        world.vaults.set_secret("contoso-prod", &format!("secret-{number}"), "x");
+    }
+    world.pass(crate::backup::DAY);
+    back_up(&world, &repository, None).await;
+    (0..60).for_each(|number| world.vaults.delete_now("contoso-prod", Kind::Secret, &format!("secret-{number}")));
+    world.pass(crate::backup::DAY);
+    back_up(&world, &repository, None).await;
+    let vaults = app.ask("get", "/backups", &[], "", 200).await;
+    assert_eq!(vaults["value"][0]["guard"]["deleted"], 60, "{vaults:#}");
+    let backups = app.ask("get", "/backups/{vault}", &["contoso-prod"], "", 200).await;
+    assert_eq!(backups["value"][0]["guard"], backups["guard"]);
+    app.ask("get", "/backups/{vault}/{id}", &["contoso-prod", "latest"], "", 200).await;
+
+    app.post(path, &["contoso-prod"], Some(unknown), 409).await;
+    let word = json!({ "backup": backups["guard"]["trippedBy"], "reason": "meant" });
+    let said = app.post(path, &["contoso-prod"], Some(word), 200).await;
+    assert_eq!(said["guard"], backups["guard"]);
+}
+
 #[tokio::test(start_paused = true)]
 async fn plans_are_as_documented() {
     let world = World::with(&["contoso-prod", "contoso-dr"]);
@@ -204,6 +236,11 @@ impl App {
         Self { document: document(), base, client, folder }
     }
 
+    fn repository(&self) -> Repository {
+        let open = |name: &str| Arc::new(LocalStore::open(self.folder.path().join(name)).unwrap());
+        Repository::new(open("backups"), open("backups-state"))
+    }
+
     async fn ask(&self, method: &str, path: &str, parameters: &[&str], query: &str, status: u16) -> Value {
         let answer = self.send(method, path, parameters, query, None).await;
         self.check(method, path, &answer, status)
@@ -228,6 +265,8 @@ impl App {
         let names = path.split('{').skip(1).map(|part| part.split('}').next().unwrap());
         let params: serde_json::Map<String, Value> =
             names.zip(parameters).map(|(name, value)| (name.to_owned(), json!(value))).collect();
+        let params = params.into_iter().chain(path.ends_with("/guard").then(|| ("id".to_owned(), json!("guard"))));
+        let params: serde_json::Map<String, Value> = params.collect();
         let queries: serde_json::Map<String, Value> = query
             .split('&')
             .filter_map(|pair| pair.split_once('='))

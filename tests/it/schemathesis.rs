@@ -9,7 +9,7 @@ use std::{
 };
 
 use serde_json::{Value, json};
-use simulator::azurite::tools;
+use simulator::{azurite::tools, key_vault::Kind};
 
 use crate::{
     format_docs::read,
@@ -26,14 +26,20 @@ const LIMIT: Duration = Duration::from_secs(180);
 /// Not among the checks, because the Functions host answers a method without a route by 404 before the app is asked.
 const NOT_OURS: &str = "unsupported_method,allow_header_conformance";
 
+/// The example of acknowledging what tripped the guard.
+const WORD: &str = "/paths/~1backups~1{vault}~1guard/post/requestBody/content/application~1json/examples/meant/value";
+
 #[tokio::test]
 async fn the_api_keeps_its_description_whatever_it_is_asked() {
     let azure = LocalAzure::with(&["contoso-prod", "contoso-dr"]).await;
     azure.vaults.seed("contoso-prod", 10);
-    let before = azure.vaults.snapshot("contoso-prod");
     let app = azure.app().await;
-    let document: Value = serde_saphyr::from_str(&read("docs/openapi.yaml")).unwrap();
-    begin_as_in_the_examples(&app, &document).await;
+    lose_many(&azure, &app).await;
+    let before = azure.vaults.snapshot("contoso-prod");
+    let mut document: Value = serde_saphyr::from_str(&read("docs/openapi.yaml")).unwrap();
+    let tripped_by = begin_as_in_the_examples(&app, &document).await;
+    let word = document.pointer_mut(WORD).expect("an example of a word about the guard");
+    word["backup"] = tripped_by;
 
     let description = azure.folder().join("openapi.json");
     std::fs::write(&description, of_this_app(&document).to_string()).unwrap();
@@ -80,8 +86,17 @@ async fn a_dry_run_refuses_a_wrong_operation_id_as_the_restore_after_it_would() 
     assert_eq!(app.post("api/restore", &order).await.status, 200);
 }
 
-/// Sends the example of `startBackups` as it is documented, so that the other examples have something to name.
-async fn begin_as_in_the_examples(app: &App, document: &Value) {
+/// Makes the next backup trip the guard.
+async fn lose_many(azure: &LocalAzure, app: &App) {
+    let names: Vec<String> = (0..10).map(|number| format!("lost-{number}")).collect();
+    names.iter().for_each(|name| drop(azure.vaults.set_secret("contoso-prod", name, "x")));
+    app.run("api/backups", &json!({})).await;
+    names.iter().for_each(|name| azure.vaults.delete_now("contoso-prod", Kind::Secret, name));
+}
+
+/// Sends the example of `startBackups` as it is documented, so that the other examples have something to name. Gives the
+/// id of the backup.
+async fn begin_as_in_the_examples(app: &App, document: &Value) -> Value {
     let start = &document["paths"]["/backups"]["post"];
     let header = start["parameters"].as_array().unwrap().iter().find(|parameter| parameter["name"] == "Operation-Id");
     let id = header.and_then(|header| header["example"].as_str()).expect("an example of Operation-Id");
@@ -92,7 +107,9 @@ async fn begin_as_in_the_examples(app: &App, document: &Value) {
     app.settle().await;
     let repeated = app.post_as(id, "api/backups", body).await;
     assert_eq!((repeated.status, &repeated.body["status"]), (202, &"Succeeded".into()), "{repeated:?}");
-    assert_eq!(app.get(accepted.header("Operation-Location")).await.body["status"], "Succeeded");
+    let operation = app.get(accepted.header("Operation-Location")).await.body;
+    assert_eq!(operation["status"], "Succeeded");
+    operation["backup"].clone()
 }
 
 /// The description with what it leaves to the settings and the data of the app, so that 400 is wrong for every request
@@ -107,6 +124,7 @@ fn of_this_app(document: &Value) -> Value {
     let id = r"^[0-9]{4}(0[1-9]|1[0-2])(0[1-9]|1[0-9]|2[0-8])T([01][0-9]|2[0-3])([0-5][0-9]){2}Z-[0-9a-f]{8}$";
     assert_eq!(schemas["Selector"]["anyOf"][1]["$ref"], "#/components/schemas/BackupId");
     schemas["Selector"]["anyOf"][1] = json!({ "pattern": id });
+    schemas["AcknowledgeGuard"]["properties"]["backup"] = json!({ "type": "string", "pattern": id });
     schemas["ItemPattern"] = json!({ "enum": ["*/*", "secrets/*", "keys/key-0000?", "!secrets/tmp-*"] });
     document
 }

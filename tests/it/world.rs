@@ -11,6 +11,7 @@ use azure_core::http::{HttpClient as _, Method, Request, Transport};
 use keyvault_backup::{
     backup::{self, Backup},
     error::Result,
+    guard,
     model::{BackupId, Cloud, Timestamp, VaultName, filter::ItemFilter},
     report::{ItemReport, Progress},
     repository::{
@@ -115,6 +116,7 @@ impl World {
             full: false,
             full_every: std::time::Duration::from_secs(7 * 86_400),
             concurrency: 8,
+            guard: guard::Limits::default(),
         }
     }
 

@@ -205,7 +205,17 @@ async fn vaults_are_listed_whether_in_scope_or_only_backed_up() {
     let app = azure.app_with(&[("BACKUP_VAULTS", "contoso-new")]).await;
     let rows = walk(&app, "api/backups?top=1", "value").await;
     assert_eq!(rows.len(), 2);
-    assert_eq!(rows[0], json!({ "vault": "contoso-new", "inScope": true, "backups": 0, "newest": null }));
+    assert_eq!(
+        rows[0],
+        json!({
+            "vault": "contoso-new", "inScope": true, "backups": 0, "newest": null, "newestGood": null, "ageSeconds": null,
+            "failures": [], "moreFailures": 0, "guard": null, "lastBackup": null, "lastVerify": null, "lastDrill": null,
+            "attention": [{
+                "cause": "neverBackedUp",
+                "message": "Vault contoso-new has no backup. Make one with: keyvault-backup backup contoso-new"
+            }]
+        })
+    );
     assert_eq!(
         (&rows[1]["vault"], &rows[1]["inScope"], &rows[1]["backups"]),
         (&json!("contoso-prod"), &json!(false), &json!(1))

@@ -1,0 +1,50 @@
+#!/usr/bin/env bash
+# Looks for inputs that break what the fuzz targets promise (fuzz/src/lib.rs): payloads of the Functions host, stored
+# manifests, bodies of the HTTP API, pages of listings. Begins with the corpus in fuzz/corpus and keeps what it finds in
+# target/fuzz. An input that breaks something is kept in fuzz/artifacts: put it into the corpus with the fix.
+#
+#   scripts/fuzz.sh [--seconds N]     seconds for all targets together; 60 unless told
+#
+# Needs a nightly toolchain; without one it says so and does nothing: `cargo test` replays the corpus everywhere.
+set -euo pipefail
+
+repository=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
+target=${CARGO_TARGET_DIR:-$repository/target}
+version=0.13.2
+targets=(host_payload manifest api_body next_link)
+seconds=60
+
+main() {
+    while (($#)); do
+        case $1 in
+        --seconds) seconds=${2:?--seconds needs a number} && shift 2 ;;
+        *) echo "Unknown argument $1. Usage: scripts/fuzz.sh [--seconds N]" >&2 && exit 2 ;;
+        esac
+    done
+    if ! cargo +nightly --version >/dev/null 2>&1; then
+        echo "No nightly toolchain is installed, so nothing is fuzzed. Install one with: rustup toolchain install nightly"
+        return
+    fi
+    export PATH=$target/tools/bin:$PATH
+    if [[ $(cargo-fuzz --version 2>/dev/null) != "cargo-fuzz $version" ]]; then
+        cargo install --quiet cargo-fuzz --version "$version" --locked --root "$target/tools"
+    fi
+    cd "$repository"
+    # No sanitizer: unsafe code is forbidden here, and building is half as long.
+    cargo +nightly fuzz build --sanitizer none --target-dir "$target/fuzz"
+    for name in "${targets[@]}"; do
+        mkdir -p "$target/fuzz/corpus/$name"
+        echo "== Fuzzing $name for $((seconds / ${#targets[@]})) seconds"
+        local log=$target/fuzz/$name.log
+        if ! cargo +nightly fuzz run --sanitizer none --target-dir "$target/fuzz" "$name" \
+            "$target/fuzz/corpus/$name" "fuzz/corpus/$name" -- \
+            -max_total_time=$((seconds / ${#targets[@]})) -timeout=20 -rss_limit_mb=2048 -print_final_stats=1 \
+            >"$log" 2>&1; then
+            tail -n 40 "$log" >&2
+            exit 1
+        fi
+        grep -E '^stat::(number_of_executed_units|new_units_added|peak_rss_mb)' "$log"
+    done
+}
+
+main "$@"
