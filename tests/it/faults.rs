@@ -8,6 +8,7 @@ mod clock;
 mod disk;
 mod identity;
 mod rules;
+mod storage;
 mod use_cases;
 
 use std::{panic::AssertUnwindSafe, time::Duration};

@@ -1,7 +1,7 @@
 //! Each identity can do its part and nothing else; and who lacks a right is told which one.
 
 mod allow_list;
-mod storage;
+pub(crate) mod storage;
 mod storage_rights;
 
 use std::collections::BTreeSet;
