@@ -24,6 +24,7 @@ use crate::{
     repository::{
         CLOCKS_DIFFER, Repository,
         draft::{Commit, Draft, Stored},
+        findings::Damage,
         manifest::{Counts, FORMAT_VERSION, Failure, Guard, Header, Item, Manifest, Stale},
     },
     vault::{Listed, Vault},
@@ -93,17 +94,10 @@ async fn run_locked(
         return Ok(header);
     }
     let base = newest_sound(repository, vault).await?;
-    let run = Run {
-        vault,
-        repository,
-        options,
-        progress,
-        draft: &draft,
-        base: base.as_ref(),
-        now,
-        start: Instant::now(),
-        still_locked,
-    };
+    let damage = repository.damage(vault.name()).await;
+    let (base, start) = (base.as_ref(), Instant::now());
+    let draft = &draft;
+    let run = Run { vault, repository, options, progress, draft, base, damage, now, start, still_locked };
     let mut found = run.collect().await?;
     run.carry_over_unseen(&mut found).await;
 
@@ -138,6 +132,8 @@ struct Run<'a> {
     progress: &'a Progress,
     draft: &'a Draft,
     base: Option<&'a Manifest>,
+    /// What the last verification found: no copy there is relied upon.
+    damage: Damage,
     now: Timestamp,
     start: Instant,
     still_locked: &'a (dyn Fn() -> bool + Sync),
@@ -255,6 +251,7 @@ impl<'a> Run<'a> {
     fn is_unchanged(&self, previous: &Item, listed: &Attributes) -> bool {
         !self.options.full
             && previous.stale.is_none()
+            && !self.damage.may_be_at(&previous.blob)
             && previous.attributes == *listed
             && listed.are_settled_at(previous.taken_at)
             && self.is_recent(previous.taken_at.min(previous.written_at()))
@@ -311,11 +308,13 @@ impl<'a> Run<'a> {
     }
 
     /// Keeps the previous copy of an item that could not be read. A copy that has been carried for a whole full
-    /// interval is written anew, so that the container's immutability goes on protecting it.
+    /// interval is written anew, so that the container's immutability goes on protecting it; one that was found damaged
+    /// is read first, because a copy that cannot be restored is none.
     async fn keep_stale(&self, previous: &Item, problem: &Problem, found: &mut Found) {
         let mut item = previous.clone();
         item.stale = Some(Stale { code: problem.code.clone(), reason: problem.reason.clone() });
-        if !self.is_recent(previous.written_at()) && self.check_lock().is_ok() {
+        let is_due = !self.is_recent(previous.written_at()) || self.damage.may_be_at(&previous.blob);
+        if is_due && self.check_lock().is_ok() {
             match self.copy(previous).await {
                 Ok(stored) => item.blob = stored.blob,
                 Err(error) if error.kind() == ErrorKind::Corrupt => {

@@ -38,6 +38,8 @@ pub enum ErrorKind {
     NewerFormat,
     /// The service refuses for good, for a reason of its own (a limit, a foreign backup, a policy).
     Refused,
+    /// Nobody is at work on the operation any more, and nobody will be: ask for it again.
+    Abandoned,
     /// A mistake of this program.
     Internal,
 }
@@ -57,13 +59,14 @@ impl ErrorKind {
             Self::Corrupt => "Corrupt",
             Self::NewerFormat => "NewerFormat",
             Self::Refused => "Refused",
+            Self::Abandoned => "Abandoned",
             Self::Internal => "Internal",
         }
     }
 
     /// The kind behind a [`ErrorKind::code`].
     pub fn from_code(code: &str) -> Option<Self> {
-        const ALL: [ErrorKind; 12] = [
+        const ALL: [ErrorKind; 13] = [
             ErrorKind::InvalidInput,
             ErrorKind::NotFound,
             ErrorKind::Conflict,
@@ -75,6 +78,7 @@ impl ErrorKind {
             ErrorKind::Corrupt,
             ErrorKind::NewerFormat,
             ErrorKind::Refused,
+            ErrorKind::Abandoned,
             ErrorKind::Internal,
         ];
         ALL.into_iter().find(|kind| kind.code() == code)

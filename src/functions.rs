@@ -115,13 +115,13 @@ async fn run(connections: &Settled, function: &str, body: &[u8]) -> Result<Reply
     };
     let now = Timestamp::from(OffsetDateTime::now_utc());
     match function {
-        "BackupTimer" => work::start(connections, OperationKind::Backup, now),
+        "BackupTimer" => work::start_backups(connections, now).await,
         "VerifyTimer" => work::start(connections, OperationKind::Verify, now),
         "BackupWorker" => work::do_job(connections, &invocation, now).await,
         "RestoreWorker" => work::restore(connections, &invocation, now).await,
         "BackupsHttp" => Ok(http::backups(connections, &invocation.http("req")?, now).await),
         "RestoreHttp" => Ok(http::restore(connections, &invocation.http("req")?, now).await),
-        "OperationsHttp" => Ok(http::operations(connections, &invocation.http("req")?).await),
+        "OperationsHttp" => Ok(http::operations(connections, &invocation.http("req")?, now).await),
         _ => Err(Error::new(ErrorKind::Internal, format!("Function {function} has no code."))),
     }
 }

@@ -2,16 +2,20 @@
 //! the command line.
 
 mod backup;
+mod diff;
 mod drill;
 mod guard;
 mod restore;
+mod sweep;
 mod verify;
 
 pub use self::{
     backup::{BackupRequest, GUARD_DELETED, GUARD_DISABLED, back_up},
-    drill::drill,
+    diff::{Against, Comparison, compare, newest_backup},
+    drill::{DrillRequest, check_drill_vault, drill, give_up_drill},
     guard::acknowledge_guard,
-    restore::{RestoreRequest, plan_restore, restore},
+    restore::{RestoreRequest, check_restore, plan_restore, restore},
+    sweep::sweep,
     verify::verify,
 };
 use crate::{

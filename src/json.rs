@@ -9,14 +9,17 @@ use uuid::Uuid;
 
 use crate::{
     coverage::{Attention, Coverage},
+    diff::{Change, Difference, State},
     error::Error,
+    jobs::Comparison,
     model::{Label, VaultName},
     report::{Problem, Snapshot, Status},
     repository::{
         BackupRef,
+        findings::Findings,
         guard::Acknowledgement,
         manifest::{Failure, Guard, Header, Item},
-        operation::Operation,
+        operation::{Measured, Operation},
     },
     restore::{Action, Plan},
 };
@@ -64,6 +67,8 @@ pub fn operation_summary(operation: &Operation) -> Value {
         progress: Value,
         counts: &'a BTreeMap<String, u64>,
         #[serde(skip_serializing_if = "Option::is_none")]
+        drill: Option<Measured>,
+        #[serde(skip_serializing_if = "Option::is_none")]
         message: Option<&'a str>,
         #[serde(skip_serializing_if = "Option::is_none")]
         error: Option<Value>,
@@ -83,6 +88,7 @@ pub fn operation_summary(operation: &Operation) -> Value {
         attempts: operation.attempts,
         progress: progress(operation),
         counts: &operation.counts,
+        drill: operation.drill,
         message: operation.message.as_deref(),
         error: operation.problems.split_first().map(|(first, rest)| {
             let mut body = problem(first);
@@ -126,6 +132,31 @@ pub fn operation(operation: &Operation) -> Value {
             item
         })
         .collect();
+    body
+}
+
+/// A verification with what it found.
+pub fn verification(of: &Operation, found: Option<&Findings>) -> Value {
+    let mut body = operation_summary(of);
+    if let Some(found) = found {
+        body["findings"] = found
+            .findings
+            .iter()
+            .map(|finding| {
+                let mut one = json!({
+                    "finding": finding.finding.as_str(),
+                    "blob": finding.blob,
+                    "backups": finding.backups,
+                    "message": finding.message,
+                });
+                if let Some(item) = &finding.item {
+                    one["item"] = json!({ "kind": item.kind, "name": item.name });
+                }
+                one
+            })
+            .collect();
+        body["moreDamage"] = found.more_damage.into();
+    }
     body
 }
 
@@ -252,6 +283,41 @@ pub fn acknowledgement(acknowledgement: &Acknowledgement) -> Value {
         body["reason"] = reason.as_str().into();
     }
     body
+}
+
+/// Two sides with some of their differences, whose items are in the order of kind and name.
+pub fn comparison(comparison: &Comparison, differences: &[Difference]) -> Value {
+    let Comparison { from, to, to_vault, diff } = comparison;
+    let mut counts: BTreeMap<&str, u64> =
+        Change::ALL.iter().map(|change| (change.as_str(), diff.count(*change) as u64)).collect();
+    let others = [("same", diff.same), ("filteredOut", diff.filtered_out), ("notCompared", diff.not_compared)];
+    counts.extend(others);
+    let to = to.as_deref().map_or_else(|| json!({ "vault": to_vault, "live": true }), backup_summary);
+    json!({
+        "from": backup_summary(from),
+        "to": to,
+        "counts": counts,
+        "failures": diff.failures.iter().map(failure).collect::<Vec<_>>(),
+        "differences": differences.iter().map(difference).collect::<Vec<_>>(),
+    })
+}
+
+fn difference(difference: &Difference) -> Value {
+    let Difference { item, changes, fields, from, to } = difference;
+    let changes: Vec<&str> = changes.iter().map(|change| change.as_str()).collect();
+    let mut row = json!({ "kind": item.kind, "name": item.name, "changes": changes });
+    if !fields.is_empty() {
+        row["fields"] = json!(fields);
+    }
+    for (name, state) in [("from", from), ("to", to)] {
+        if let Some(State { version, attributes, stale, .. }) = state {
+            row[name] = json!({ "attributes": attributes, "stale": stale });
+            if let Some(version) = version {
+                row[name]["version"] = (**version).into();
+            }
+        }
+    }
+    row
 }
 
 /// The plan of a restore: the answer to a dry run.

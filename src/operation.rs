@@ -1,5 +1,7 @@
 //! One attempt at an operation, with its record kept up to date: the same for the functions and the command line.
 
+pub mod abandoned;
+
 use std::{collections::BTreeMap, future::Future, time::Duration};
 
 use tokio::time::Instant;
@@ -8,11 +10,17 @@ use crate::{
     error::{Error, Result},
     model::{BackupId, Timestamp},
     report::{ItemReport, Problem, Progress, Status},
-    repository::{Repository, operation::Operation},
+    repository::{
+        Repository,
+        operation::{Measured, Operation},
+    },
 };
 
 /// How often the record follows the progress.
 const HEARTBEAT: Duration = Duration::from_secs(2);
+
+/// How often it is written all the same when nothing has moved, so that silence means something ([`abandoned`]).
+pub const SIGN_OF_LIFE: Duration = Duration::from_secs(30);
 
 /// What an attempt that got to its end has to say.
 #[derive(Clone, Debug)]
@@ -23,6 +31,8 @@ pub struct Done {
     pub backup_id: Option<BackupId>,
     /// How many items ended how.
     pub counts: BTreeMap<String, u64>,
+    /// What a drill measured.
+    pub drill: Option<Measured>,
     /// A sentence.
     pub message: String,
     /// What went wrong beside single items.
@@ -56,8 +66,14 @@ where
     F: Future<Output = Result<Done>>,
 {
     let start = Instant::now();
+    if operation.status.is_final() {
+        // It is taken up again.
+        repository.mark_unfinished(operation.id).await?;
+        operation.finished_at = None;
+    }
     operation.status = Status::Running;
     operation.attempts += 1;
+    operation.last_attempt = attempts == Attempts::Last;
     operation.started_at.get_or_insert(now);
     operation.updated_at = now;
     operation.message = None;
@@ -68,17 +84,21 @@ where
     let result = {
         tokio::pin!(work);
         let mut heartbeat = tokio::time::interval_at(start + HEARTBEAT, HEARTBEAT);
+        let mut written = start;
         heartbeat.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
             tokio::select! {
                 result = &mut work => break result,
                 _ = heartbeat.tick() => {
                     let look = progress.look();
-                    if look != operation.progress {
+                    if look != operation.progress || written.elapsed() >= SIGN_OF_LIFE {
                         operation.progress = look;
                         operation.updated_at = now.plus(start.elapsed());
-                        if let Err(error) = repository.save_operation(&operation).await {
-                            tracing::warn!(operation = %operation.id, error = %error, "could not record the progress");
+                        match repository.save_operation(&operation).await {
+                            Ok(()) => written = Instant::now(),
+                            Err(error) => {
+                                tracing::warn!(operation = %operation.id, error = %error, "could not record the progress");
+                            }
                         }
                     }
                 }
@@ -95,6 +115,7 @@ where
             operation.finished_at = Some(ended);
             operation.backup_id = done.backup_id;
             operation.counts = done.counts;
+            operation.drill = done.drill;
             operation.message = Some(done.message);
             operation.problems = done.problems;
             operation.items = done.items;

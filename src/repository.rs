@@ -4,11 +4,15 @@
 //! container is ever overwritten. What must change lives in a second container, the state.
 
 pub mod draft;
+pub mod findings;
 pub mod guard;
+pub mod inspection;
 pub mod manifest;
 mod names;
 pub mod operation;
+pub mod reading;
 mod selector;
+mod unfinished;
 
 use std::{fmt, sync::Arc, time::Duration};
 
@@ -19,8 +23,10 @@ use uuid::Uuid;
 pub use self::selector::Selector;
 use self::{
     draft::{Draft, Stored},
+    inspection::Place,
     manifest::{Header, Item, Manifest},
     operation::{OPERATION_VERSION, Operation, OperationKind},
+    reading::ManifestReader,
 };
 use crate::{
     error::{Error, ErrorKind, Result},
@@ -76,6 +82,7 @@ impl Repository {
         let entries: Vec<_> = self.backups.list(&prefix, None).try_collect().await?;
         let mut backups: Vec<BackupRef> = entries
             .iter()
+            .filter(|entry| names::place(vault, &entry.name) == Place::Manifest)
             .filter_map(|entry| names::parse_manifest(&entry.name))
             .map(|(id, label)| BackupRef { vault: vault.clone(), id, label })
             .collect();
@@ -150,7 +157,7 @@ impl Repository {
     /// check the manifest's hash.
     pub async fn header(&self, backup: &BackupRef) -> Result<Header> {
         let name = backup.manifest();
-        let start = self.backups.read_start(&name, HEAD).await?;
+        let start = self.backups.read_part(&name, 0..HEAD).await?;
         if let Some(header) = Header::decode(&name, &start)? {
             return Ok(header);
         }
@@ -161,6 +168,12 @@ impl Repository {
     pub async fn open(&self, backup: &BackupRef) -> Result<Manifest> {
         let name = backup.manifest();
         Manifest::decode(&name, &self.backups.read(&name).await?)
+    }
+
+    /// A backup's manifest, to be read item by item in memory that does not depend on their number. How it must be
+    /// used: [`ManifestReader`].
+    pub async fn read_manifest(&self, backup: &BackupRef) -> Result<ManifestReader> {
+        ManifestReader::open(self.backups.clone(), backup).await
     }
 
     /// The bytes of an item, checked against size and hash. `Corrupt` when they are not what was written.
@@ -225,6 +238,8 @@ impl Repository {
 
     /// Records a new operation; the record that is there already when the id is known.
     pub async fn create_operation(&self, operation: &Operation) -> Result<Option<Operation>> {
+        // First, so that no record is unfinished without anybody knowing.
+        self.mark_unfinished(operation.id).await?;
         let known = match self.state.create(&names::operation(operation.id), encode(operation)?).await? {
             Create::Created => None,
             Create::Exists => Some(self.operation(operation.id).await?),
@@ -232,12 +247,19 @@ impl Repository {
         // Also for a known record: whoever wrote it may have been stopped before this.
         let created_at = known.as_ref().unwrap_or(operation).created_at;
         self.state.create(&names::by_time(created_at, operation.id), Bytes::new()).await?;
+        if known.as_ref().is_some_and(|known| known.status.is_final()) {
+            self.unmark_unfinished(operation.id).await;
+        }
         Ok(known)
     }
 
     /// Writes an operation's record anew.
     pub async fn save_operation(&self, operation: &Operation) -> Result<()> {
-        self.state.replace(&names::operation(operation.id), encode(operation)?).await
+        self.state.replace(&names::operation(operation.id), encode(operation)?).await?;
+        if operation.status.is_final() {
+            self.unmark_unfinished(operation.id).await;
+        }
+        Ok(())
     }
 
     /// The record of an operation. `NotFound` when there is none.
@@ -316,10 +338,24 @@ impl Repository {
         }
     }
 
+    /// Notes what a drill puts into the vault it restores into.
+    pub async fn save_drill_note(&self, target: &VaultName, note: Bytes) -> Result<()> {
+        self.state.replace(&names::drill(target), note).await
+    }
+
+    /// The note of the last drill into that vault.
+    pub async fn drill_note(&self, target: &VaultName) -> Result<Option<Bytes>> {
+        self.read_if_there(&names::drill(target)).await
+    }
+
     /// The plan that an earlier attempt kept.
     pub async fn kept_plan(&self, operation: Uuid) -> Result<Option<Bytes>> {
-        match self.state.read(&names::plan(operation)).await {
-            Ok(plan) => Ok(Some(plan)),
+        self.read_if_there(&names::plan(operation)).await
+    }
+
+    async fn read_if_there(&self, name: &str) -> Result<Option<Bytes>> {
+        match self.state.read(name).await {
+            Ok(text) => Ok(Some(text)),
             Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
             Err(error) => Err(error),
         }
@@ -333,7 +369,8 @@ impl BackupRef {
         self.label.as_ref().is_some_and(Label::is_of_safety_copy)
     }
 
-    fn manifest(&self) -> String {
+    /// The name of its manifest in the backup container.
+    pub fn manifest(&self) -> String {
         names::manifest(&self.vault, &self.id, self.label.as_ref())
     }
 }

@@ -13,8 +13,8 @@ use std::str::FromStr;
 use serde::{Deserialize, Serialize};
 
 pub use self::{
-    execute::{execute, status},
-    plan::{Action, Plan, Step, plan},
+    execute::{compare, execute, status},
+    plan::{Action, Plan, Step, chosen, plan},
 };
 use crate::{
     error::{Error, ErrorKind, Result},

@@ -11,6 +11,7 @@ pub mod azure;
 pub mod local;
 pub mod memory;
 
+use std::ops::Range;
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -42,8 +43,9 @@ pub trait Store: std::fmt::Debug + Send + Sync {
     /// The whole blob. `NotFound` when there is none. A body that ends early is an error, never a short answer.
     async fn read(&self, name: &str) -> Result<Bytes>;
 
-    /// The first `length` bytes, or the whole blob when it is shorter. `NotFound` when there is none.
-    async fn read_start(&self, name: &str, length: u64) -> Result<Bytes>;
+    /// The bytes of the blob that are in `range`: fewer when it ends earlier, none when it ends before the range begins.
+    /// `NotFound` when there is no blob. Two parts are of one content only where blobs are never replaced.
+    async fn read_part(&self, name: &str, range: Range<u64>) -> Result<Bytes>;
 
     /// All blobs whose name starts with `prefix`, in the order of their names (byte order), from the first name that
     /// is greater than `after` when that is given. A listing that fails midway ends with an error, never silently.

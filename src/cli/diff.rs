@@ -2,20 +2,98 @@
 
 use clap::Args;
 
-use super::print::{End, Printer};
+use super::{
+    name,
+    print::{End, Printer, table},
+};
 use crate::{
-    config::connect::Connections,
-    error::{Error, ErrorKind, Result},
+    config::connect::{Connections, Role},
+    diff::Change,
+    error::Result,
+    jobs::{self, Against, Comparison},
+    json,
+    repository::{BackupRef, manifest::Header},
 };
 
 #[derive(Debug, Args)]
+#[command(after_help = "Examples:\n  \
+    keyvault-backup diff contoso-prod                    (the newest backup with the one before it)\n  \
+    keyvault-backup diff contoso-prod before-upgrade     (what changed until the newest backup)\n  \
+    keyvault-backup diff contoso-prod --live             (what changed since the newest backup)\n  \
+    keyvault-backup diff contoso-prod --with contoso-dr --live\n\n\
+    Exit code 0: no difference. 1: something differs. 3: something could not be compared.")]
 pub(super) struct Diff {
-    /// Names or URIs of vaults.
-    vaults: Vec<String>,
+    /// The vault.
+    vault: String,
+    /// The first backup: latest, an id, a label or a time [default: the one before the second; the newest with --live
+    /// or --with].
+    from: Option<String>,
+    /// The second backup [default: the newest].
+    #[arg(conflicts_with = "live")]
+    to: Option<String>,
+    /// Compare with the vault as it is now instead of a second backup.
+    #[arg(long)]
+    live: bool,
+    /// The vault of the second backup, or the one of --live [default: the same].
+    #[arg(long, value_name = "VAULT")]
+    with: Option<String>,
 }
 
 impl Diff {
-    pub(super) async fn run(self, _connections: &Connections, _printer: &Printer) -> Result<End> {
-        Err(Error::new(ErrorKind::Internal, format!("This command has no code for {:?}.", self.vaults)))
+    pub(super) async fn run(self, connections: &Connections, printer: &Printer) -> Result<End> {
+        let repository = connections.repository(Role::Backup)?;
+        let vault = name(connections, &self.vault)?;
+        let other = self.with.as_deref().map_or(Ok(vault.clone()), |other| name(connections, other))?;
+        let against = match &self.to {
+            _ if self.live => Against::Vault(other.clone()),
+            Some(to) => Against::Backup(repository.find(&other, &to.parse()?).await?),
+            None => Against::Backup(jobs::newest_backup(&repository, &other, None).await?),
+        };
+        let before = match &against {
+            Against::Backup(BackupRef { vault: of, id, .. }) if *of == vault => Some(id),
+            _ => None,
+        };
+        let from = match &self.from {
+            Some(from) => repository.find(&vault, &from.parse()?).await?,
+            None => jobs::newest_backup(&repository, &vault, before).await?,
+        };
+        let comparison = jobs::compare(connections, &from, &against).await?;
+        print(printer, &comparison);
+        Ok(End::of_diff(&comparison.diff))
     }
+}
+
+fn print(printer: &Printer, comparison: &Comparison) {
+    let Comparison { from, to, to_vault, diff } = comparison;
+    if printer.is_json() {
+        printer.json(&json::comparison(comparison, &diff.differences));
+        return;
+    }
+    if !diff.differences.is_empty() {
+        let mut table = table(&["Item", "Change", "Attributes"]);
+        for difference in &diff.differences {
+            let changes: Vec<&str> = difference.changes.iter().map(|change| change.as_str()).collect();
+            table.add_row([difference.item.to_string(), changes.join(", "), difference.fields.join(", ")]);
+        }
+        printer.line(table);
+    }
+    let counts = Change::ALL.map(|change| (diff.count(change), change));
+    let counts = counts.iter().filter(|(count, _)| *count > 0).map(|(count, change)| match change {
+        Change::Attributes => format!("{count} with other attributes, "),
+        _ => format!("{count} {}, ", change.as_str()),
+    });
+    let to = to.as_deref().map_or_else(|| format!("vault {to_vault} as it is now"), describe);
+    printer.line(format!("From {} to {to}: {}{} the same.", describe(from), counts.collect::<String>(), diff.same));
+    if diff.filtered_out > 0 {
+        printer.line(format!("{} more are in the patterns of one side only.", diff.filtered_out));
+    }
+    if diff.not_compared > 0 {
+        printer.complain(format!("{} items could not be compared:", diff.not_compared));
+    }
+    diff.failures.iter().for_each(|failure| printer.complain(&failure.reason));
+}
+
+fn describe(header: &Header) -> String {
+    let label = header.label.as_ref().map(|label| format!(" ({label})")).unwrap_or_default();
+    format!("backup {}{label} of vault {}", header.backup_id, header.vault)
 }

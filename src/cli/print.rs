@@ -9,6 +9,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::Value;
 
 use crate::{
+    diff::Diff,
     error::{Error, ErrorKind, Result},
     json,
     report::{Progress, Status},
@@ -25,7 +26,7 @@ macro_rules! println {
 /// Shown by `--help`.
 pub(super) const EXIT_CODES: &str = "Exit codes:
   0  everything was done
-  1  it failed
+  1  it failed; of diff: something differs
   2  the command or a setting is wrong
   3  it was done in part, or needs attention: something is stale, skipped, failed, too old or guarded
   4  the vault, backup or operation was not found
@@ -38,6 +39,8 @@ pub(super) const USAGE: u8 = 2;
 
 const IN_PART: u8 = 3;
 
+const DAMAGED: u8 = 7;
+
 /// The table: what the caller can do, as an exit code.
 fn code_of(kind: ErrorKind) -> u8 {
     match kind {
@@ -45,8 +48,8 @@ fn code_of(kind: ErrorKind) -> u8 {
         ErrorKind::NotFound => 4,
         ErrorKind::Busy | ErrorKind::Throttled | ErrorKind::Unavailable => 5,
         ErrorKind::Unauthenticated | ErrorKind::Forbidden => 6,
-        ErrorKind::Corrupt | ErrorKind::NewerFormat => 7,
-        ErrorKind::Conflict | ErrorKind::Refused | ErrorKind::Internal => 1,
+        ErrorKind::Corrupt | ErrorKind::NewerFormat => DAMAGED,
+        ErrorKind::Conflict | ErrorKind::Refused | ErrorKind::Abandoned | ErrorKind::Internal => 1,
     }
 }
 
@@ -57,6 +60,9 @@ pub(super) struct End(u8);
 impl End {
     /// Everything was done.
     pub(super) const GOOD: Self = Self(0);
+
+    /// It was looked for damage, and there is some.
+    pub(super) const DAMAGED: Self = Self(DAMAGED);
 
     /// Nothing was done, for these reasons.
     pub(super) fn of_errors(errors: &[Error]) -> Self {
@@ -91,6 +97,12 @@ impl End {
             }
         }
         end
+    }
+
+    /// What a comparison came to, as of the program `diff`; something that could not be compared counts more.
+    pub(super) fn of_diff(diff: &Diff) -> Self {
+        let in_part = !diff.failures.is_empty();
+        Self(if in_part { IN_PART } else { u8::from(!diff.differences.is_empty()) })
     }
 
     fn of_operation(operation: &Operation) -> Self {

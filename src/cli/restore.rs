@@ -16,12 +16,9 @@ use crate::{
     error::{Error, ErrorKind, Result},
     jobs::{self, RestoreRequest},
     json,
-    operation::Attempts,
+    operation::{Attempts, abandoned},
     report::Progress,
-    repository::{
-        Selector,
-        operation::{Operation, OperationKind},
-    },
+    repository::operation::{Operation, OperationKind},
     restore::{Action, OnConflict, OnDeleted, Plan},
 };
 
@@ -81,9 +78,8 @@ async fn restore(
         return Ok(End::GOOD);
     }
     let repository = connections.repository(Role::Restore)?;
-    // A backup that does not exist is a mistake of the command, not an operation that fails.
-    let selector: Selector = request.backup.parse()?;
-    repository.find(&request.vault, &selector).await?;
+    // That is a mistake of the command, not an operation that fails.
+    jobs::check_restore(connections, &request).await?;
     let now = now();
     let mut operation = Operation::new(
         resume.unwrap_or_else(Uuid::new_v4),
@@ -100,7 +96,7 @@ async fn restore(
         }
         operation = known;
     }
-    if !operation.status.is_final() {
+    if !operation.status.is_final() || abandoned::is_given_up(&operation) {
         let id = operation.id;
         let progress = Arc::new(Progress::default());
         let bar = printer.progress(&format!("Restoring into {}", request.target_vault), &progress);

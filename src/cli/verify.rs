@@ -1,21 +1,161 @@
 //! `keyvault-backup verify`.
 
-use clap::Args;
+use std::sync::Arc;
 
-use super::print::{End, Printer};
+use clap::Args;
+use indicatif::HumanBytes;
+use serde_json::{Value, json};
+use uuid::Uuid;
+
+use super::{
+    name, now,
+    print::{End, Printer, table},
+};
 use crate::{
-    config::connect::Connections,
+    config::connect::{Connections, Role},
     error::{Error, ErrorKind, Result},
+    jobs, json,
+    model::VaultName,
+    operation::Attempts,
+    report::Progress,
+    repository::{
+        Repository,
+        findings::{Finding, Findings},
+        operation::{Operation, OperationKind},
+    },
 };
 
 #[derive(Debug, Args)]
+#[command(after_help = "Examples:\n  \
+    keyvault-backup verify                   (every vault that has backups)\n  \
+    keyvault-backup verify contoso-prod --output json\n\n\
+    Reads every stored blob once, in a stream, and changes nothing but its own records. Give the command again\n\
+    when it was stopped: it goes on where it was.")]
 pub(super) struct Verify {
-    /// Names or URIs of vaults.
+    /// Names or URIs of vaults [default: all that have backups].
     vaults: Vec<String>,
 }
 
+/// A vault, and what was found there.
+type Outcome = (VaultName, Result<(Operation, Option<Findings>)>);
+
 impl Verify {
-    pub(super) async fn run(self, _connections: &Connections, _printer: &Printer) -> Result<End> {
-        Err(Error::new(ErrorKind::Internal, format!("This command has no code for {:?}.", self.vaults)))
+    pub(super) async fn run(self, connections: &Connections, printer: &Printer) -> Result<End> {
+        let repository = connections.repository(Role::Backup)?;
+        let vaults = self.vaults(connections, &repository).await?;
+        let work = async {
+            let mut outcomes = Vec::new();
+            // One after the other: each uses all there is of bandwidth, and memory for one index.
+            for vault in vaults {
+                let result = verify(connections, &repository, &vault, printer).await;
+                outcomes.push((vault, result));
+            }
+            outcomes
+        };
+        let outcomes = tokio::select! {
+            outcomes = work => outcomes,
+            _ = tokio::signal::ctrl_c() => {
+                let message = "Stopped. Nothing was changed. Give the command again: it goes on where it was.";
+                return Err(Error::new(ErrorKind::Unavailable, message));
+            }
+        };
+        print(printer, &outcomes);
+        let is_damaged = |outcome: &Outcome| matches!(&outcome.1, Ok((_, Some(found))) if found.damage() > 0);
+        if outcomes.iter().any(is_damaged) {
+            return Ok(End::DAMAGED);
+        }
+        Ok(End::of_operations(outcomes.iter().map(|(_, result)| result.as_ref().map(|(operation, _)| operation))))
+    }
+
+    async fn vaults(&self, connections: &Connections, repository: &Repository) -> Result<Vec<VaultName>> {
+        if !self.vaults.is_empty() {
+            return self.vaults.iter().map(|vault| name(connections, vault)).collect();
+        }
+        let vaults = repository.vaults().await?;
+        if vaults.is_empty() {
+            let message = format!("There is no backup in {}, so there is nothing to verify.", repository.describe());
+            return Err(Error::new(ErrorKind::NotFound, message));
+        }
+        Ok(vaults)
+    }
+}
+
+async fn verify(
+    connections: &Connections,
+    repository: &Repository,
+    vault: &VaultName,
+    printer: &Printer,
+) -> Result<(Operation, Option<Findings>)> {
+    let now = now();
+    let operation = Operation::new(Uuid::new_v4(), OperationKind::Verify, vault.clone(), json!({}), now);
+    let progress = Arc::new(Progress::default());
+    let bar = printer.progress(&format!("Verifying {vault}"), &progress);
+    let result = async {
+        repository.create_operation(&operation).await?;
+        jobs::verify(connections, operation, Attempts::Last, &progress, now).await
+    }
+    .await;
+    bar.finish();
+    result
+}
+
+fn print(printer: &Printer, outcomes: &[Outcome]) {
+    if printer.is_json() {
+        let value: Vec<Value> = outcomes
+            .iter()
+            .map(|(vault, result)| match result {
+                Ok((operation, found)) => json::verification(operation, found.as_ref()),
+                Err(error) => {
+                    let mut body = json::error(std::slice::from_ref(error));
+                    body["vault"] = vault.as_str().into();
+                    body
+                }
+            })
+            .collect();
+        printer.json(&json!({ "value": value }));
+        return;
+    }
+    let mut vaults = table(&["Vault", "Result", "Backups", "Sound", "Blobs", "Size", "Damage", "Notes"]);
+    for (vault, result) in outcomes {
+        match result {
+            Ok((operation, Some(found))) => {
+                let notes = found.findings.iter().filter(|finding| !finding.is_damage()).count();
+                let mut row = vec![vault.to_string(), operation.status.to_string()];
+                row.extend([found.backups, found.sound_backups, found.blobs].map(|count| count.to_string()));
+                row.extend([HumanBytes(found.bytes).to_string(), found.damage().to_string(), notes.to_string()]);
+                vaults.add_row(row);
+            }
+            _ => drop(vaults.add_row([vault.as_str(), "Failed"])),
+        }
+    }
+    printer.line(vaults);
+    let found: Vec<&Findings> = outcomes.iter().filter_map(|(_, result)| result.as_ref().ok()?.1.as_ref()).collect();
+    if found.iter().any(|found| !found.findings.is_empty()) {
+        let mut findings = table(&["Finding", "Vault", "Item", "Backups", "Blob"]);
+        for found in &found {
+            for finding in &found.findings {
+                let Finding { item, backups, blob, .. } = finding;
+                findings.add_row([
+                    finding.finding.as_str().to_owned(),
+                    found.vault.to_string(),
+                    item.as_ref().map(ToString::to_string).unwrap_or_default(),
+                    backups.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n"),
+                    blob.clone(),
+                ]);
+            }
+        }
+        printer.line(findings);
+    }
+    for (vault, result) in outcomes {
+        match result {
+            Ok((_, Some(found))) => {
+                found.findings.iter().for_each(|finding| printer.complain(&finding.message));
+                if found.more_damage > 0 {
+                    printer.complain(format!("{vault}: there is damage in {} more places.", found.more_damage));
+                }
+            }
+            Ok((operation, None)) => printer.troubles(operation),
+            Err(error) => printer.complain(format!("{vault}: {}", error.chain())),
+        }
     }
 }

@@ -1,7 +1,7 @@
 //! The HTTP API at its edge: request bodies, status codes and headers, after the Azure REST guidelines.
 //! `docs/openapi.yaml` describes it.
 
-use std::{collections::BTreeMap, str::FromStr};
+use std::{collections::BTreeMap, ops::Range, str::FromStr};
 
 use serde_json::{Map, Value};
 use url::Url;
@@ -39,7 +39,11 @@ fn status_of(kind: ErrorKind) -> u16 {
         ErrorKind::NotFound => 404,
         ErrorKind::Conflict | ErrorKind::Busy | ErrorKind::Refused => 409,
         ErrorKind::Throttled | ErrorKind::Unavailable => 503,
-        ErrorKind::Unauthenticated | ErrorKind::Corrupt | ErrorKind::NewerFormat | ErrorKind::Internal => 500,
+        ErrorKind::Unauthenticated
+        | ErrorKind::Corrupt
+        | ErrorKind::NewerFormat
+        | ErrorKind::Abandoned
+        | ErrorKind::Internal => 500,
     }
 }
 
@@ -92,11 +96,29 @@ fn set_path(url: &mut Url, path: &str) {
     url.set_query(None);
 }
 
-/// The link to the page after this one. The query of the request is not repeated, because it can hold a function key.
+/// The link to the page after this one. Of the query of the request only what is known is repeated, because it can hold a
+/// function key.
 pub(super) fn next_link(request: &HttpRequest, after: &str, top: usize) -> String {
     let mut url = request.url.clone();
     url.query_pairs_mut().clear().append_pair("after", after).append_pair("top", &top.to_string());
+    if let Some(compare) = request.query.get("compare") {
+        url.query_pairs_mut().append_pair("compare", compare);
+    }
     url.into()
+}
+
+/// Which of so many rows the page holds that is asked for, and the link to the next one.
+pub(super) fn rows(request: &HttpRequest, count: usize) -> Result<(Range<usize>, Option<String>)> {
+    let (top, after) = page(request)?;
+    let start = match &after {
+        None => 0,
+        Some(text) => text
+            .parse::<usize>()
+            .map_err(|_| Error::invalid("after", format!("after is {text:?}; use the one of a nextLink.")))?,
+    };
+    let start = start.min(count);
+    let end = start.saturating_add(top).min(count);
+    Ok((start..end, (end < count).then(|| next_link(request, &end.to_string(), top))))
 }
 
 /// `top` and `after` of a listing.
@@ -325,5 +347,26 @@ impl Fields {
     fn done<T>(self, value: T) -> Result<T, Vec<Error>> {
         let mistakes = self.mistakes();
         if mistakes.is_empty() { Ok(value) } else { Err(mistakes) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_may_pass_by_itself_says_when_to_ask_again_and_nothing_else_does() {
+        for (kind, status, again) in [
+            (ErrorKind::Throttled, 503, Some("5")),
+            (ErrorKind::Unavailable, 503, Some("5")),
+            (ErrorKind::Busy, 409, Some("5")),
+            (ErrorKind::Conflict, 409, None),
+            (ErrorKind::Internal, 500, None),
+        ] {
+            let response = error(&[Error::new(kind, "A sentence.")]);
+            let headers = &response.headers;
+            assert_eq!((response.status, headers.get("Retry-After").map(String::as_str)), (status, again), "{kind:?}");
+            assert_eq!(headers["x-ms-error-code"], response.body["error"]["code"].as_str().unwrap());
+        }
     }
 }

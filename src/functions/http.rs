@@ -13,8 +13,10 @@ use crate::{
     config::connect::{Connections, Role},
     coverage::{self, Terms},
     error::{Error, ErrorKind, Result},
-    jobs, json,
+    jobs::{self, Against},
+    json,
     model::{Timestamp, VaultName},
+    operation::abandoned::seen_at,
     repository::{
         BackupRef, Repository, Selector,
         operation::{Operation, OperationKind},
@@ -50,8 +52,8 @@ pub(super) async fn restore(connections: &Connections, request: &HttpRequest, no
 }
 
 /// `GET api/operations`.
-pub(super) async fn operations(connections: &Connections, request: &HttpRequest) -> Reply {
-    answer(show_operations(connections, request).await)
+pub(super) async fn operations(connections: &Connections, request: &HttpRequest, now: Timestamp) -> Reply {
+    answer(show_operations(connections, request, now).await)
 }
 
 fn answer(body: Result<Value>) -> Reply {
@@ -75,9 +77,10 @@ async fn start_backups(connections: &Connections, request: &HttpRequest, now: Ti
             vault,
             label: label.clone(),
             full,
+            round: None,
             created_at: now,
         };
-        let operation = record(&repository, message.operation()).await.map_err(one)?;
+        let operation = record(&repository, message.operation(), now).await.map_err(one)?;
         if is_waiting(&operation) {
             messages.push(encode(&message));
         }
@@ -111,12 +114,11 @@ async fn start_restore(connections: &Connections, request: &HttpRequest, now: Ti
         return Ok(Reply::http(api::answer(200, json::plan(&plan))));
     }
     let repository = connections.repository(Role::Restore).map_err(one)?;
-    // A backup that does not exist is told at once, not by an operation that fails later.
-    let selector: Selector = wanted.backup.parse().map_err(one)?;
-    repository.find(&wanted.vault, &selector).await.map_err(one)?;
+    // That is told at once, not by an operation that fails later.
+    jobs::check_restore(connections, &wanted).await.map_err(one)?;
     let asked = json!({ "restore": wanted });
     let operation_id = request_id(&repository, operation_id, &asked).await.map_err(one)?;
-    let operation = record(&repository, restore_operation(operation_id, &wanted, now)).await.map_err(one)?;
+    let operation = record(&repository, restore_operation(operation_id, &wanted, now), now).await.map_err(one)?;
     let messages = if is_waiting(&operation) { vec![encode(&RestoreMessage { operation_id })] } else { Vec::new() };
     Ok(Reply::http(api::accepted(request, &operation)).queue(messages))
 }
@@ -138,13 +140,13 @@ fn asks_for_something_else(id: Uuid) -> Error {
 }
 
 /// Records an operation, or finds the one that an earlier call of the same request has recorded.
-async fn record(repository: &Repository, asked: Operation) -> Result<Operation> {
+async fn record(repository: &Repository, asked: Operation, now: Timestamp) -> Result<Operation> {
     let Some(known) = repository.create_operation(&asked).await? else { return Ok(asked) };
     let same = known.kind == asked.kind
         && known.vault == asked.vault
         && known.label == asked.label
         && known.request == asked.request;
-    if same { Ok(known) } else { Err(asks_for_something_else(asked.id)) }
+    if same { Ok(seen_at(known, now)) } else { Err(asks_for_something_else(asked.id)) }
 }
 
 /// Whether the operation still needs a message: the host writes messages after this function has answered, so an
@@ -154,12 +156,16 @@ fn is_waiting(operation: &Operation) -> bool {
 }
 
 async fn show_backups(connections: &Connections, request: &HttpRequest, now: Timestamp) -> Result<Value> {
-    if request.query.contains_key("compare") {
-        return Err(Error::invalid("compare", "Comparing two backups is not supported yet."));
-    }
     let repository = connections.repository(Role::Backup)?;
     let parameter = |name| request.params.get(name).map(String::as_str).filter(|text: &&str| !text.is_empty());
     let (top, after) = api::page(request)?;
+    let compare = request.query.get("compare");
+    if compare.is_some() && parameter("id").is_none() {
+        return Err(Error::invalid(
+            "compare",
+            "compare stands behind a backup, as in api/backups/VAULT/latest?compare=live.",
+        ));
+    }
     let cloud = connections.config().cloud;
     match (parameter("vault"), parameter("id")) {
         (None, _) => list_vaults(&repository, connections, request, top, after, now).await,
@@ -170,22 +176,48 @@ async fn show_backups(connections: &Connections, request: &HttpRequest, now: Tim
         (Some(vault), Some(id)) => {
             let vault = VaultName::parse(vault, cloud).map_err(|error| error.at("vault"))?;
             let selector: Selector = id.parse().map_err(|error: Error| error.at("id"))?;
-            let manifest = repository.open(&repository.find(&vault, &selector).await?).await?;
-            let start = match &after {
-                None => 0,
-                Some(text) => text
-                    .parse::<usize>()
-                    .map_err(|_| Error::invalid("after", format!("after is {text:?}; use the one of a nextLink.")))?,
-            };
-            let start = start.min(manifest.items.len());
-            let end = (start + top).min(manifest.items.len());
-            let mut body = json::backup(&manifest.header, &manifest.items[start..end]);
-            if end < manifest.items.len() {
-                body["nextLink"] = api::next_link(request, &end.to_string(), top).into();
+            let backup = repository.find(&vault, &selector).await?;
+            if let Some(other) = compare {
+                return compare_with(&repository, connections, request, &backup, other).await;
+            }
+            let manifest = repository.open(&backup).await?;
+            let (rows, next) = api::rows(request, manifest.items.len())?;
+            let mut body = json::backup(&manifest.header, &manifest.items[rows]);
+            if let Some(next) = next {
+                body["nextLink"] = next.into();
             }
             Ok(body)
         }
     }
+}
+
+/// What changed from this backup to another one, or to the vault as it is now.
+async fn compare_with(
+    repository: &Repository,
+    connections: &Connections,
+    request: &HttpRequest,
+    backup: &BackupRef,
+    other: &str,
+) -> Result<Value> {
+    let against = if other == "live" {
+        // A function key must not reach a vault of which somebody has only written that it has a backup.
+        if !connections.config().vaults.contains(&backup.vault) {
+            let message = format!("Vault {} is not in scope; add it to BACKUP_VAULTS to compare it.", backup.vault);
+            return Err(Error::invalid("compare", message));
+        }
+        Against::Vault(backup.vault.clone())
+    } else {
+        let selector: Selector = other.parse().map_err(|error: Error| error.at("compare"))?;
+        Against::Backup(repository.find(&backup.vault, &selector).await.map_err(|error| error.at("compare"))?)
+    };
+    let comparison = jobs::compare(connections, backup, &against).await?;
+    let differences = &comparison.diff.differences;
+    let (rows, next) = api::rows(request, differences.len())?;
+    let mut body = json::comparison(&comparison, &differences[rows]);
+    if let Some(next) = next {
+        body["nextLink"] = next.into();
+    }
+    Ok(body)
 }
 
 /// The vaults in scope and those that have backups, each with how well it is protected.
@@ -261,17 +293,18 @@ async fn guard(repository: &Repository, vault: &VaultName) -> Result<Value> {
     }
 }
 
-async fn show_operations(connections: &Connections, request: &HttpRequest) -> Result<Value> {
+async fn show_operations(connections: &Connections, request: &HttpRequest, now: Timestamp) -> Result<Value> {
     let repository = connections.repository(Role::Backup)?;
     if let Some(id) = request.params.get("id").filter(|id| !id.is_empty()) {
         let id: Uuid = id
             .parse()
             .map_err(|_| Error::invalid("id", format!("{id:?} is not the id of an operation, which is a GUID.")))?;
-        return Ok(json::operation(&repository.operation(id).await?));
+        return Ok(json::operation(&seen_at(repository.operation(id).await?, now)));
     }
     let (top, after) = api::page(request)?;
     let (operations, next) = repository.operations(after.as_deref(), top).await?;
-    let mut body = serde_json::json!({ "value": operations.iter().map(json::operation_summary).collect::<Vec<_>>() });
+    let rows = operations.into_iter().map(|operation| json::operation_summary(&seen_at(operation, now)));
+    let mut body = serde_json::json!({ "value": rows.collect::<Vec<_>>() });
     if let Some(next) = next {
         body["nextLink"] = api::next_link(request, &next, top).into();
     }

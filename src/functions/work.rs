@@ -6,11 +6,14 @@ use uuid::Uuid;
 
 use super::host::{Invocation, Reply};
 use crate::{
-    config::connect::{Connections, Role},
+    config::{
+        Config,
+        connect::{Connections, Role},
+    },
     error::{Error, ErrorKind, Result},
     event,
     events::name,
-    jobs::{self, BackupRequest, RestoreRequest},
+    jobs::{self, BackupRequest, DrillRequest, RestoreRequest},
     model::{Label, Timestamp, VaultName},
     operation::Attempts,
     report::Progress,
@@ -33,6 +36,9 @@ pub(super) struct JobMessage {
     pub(super) label: Option<Label>,
     #[serde(default)]
     pub(super) full: bool,
+    /// The round of drills that it is part of: when this one has ended, the next vault has its turn.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) round: Option<Uuid>,
     pub(super) created_at: Timestamp,
 }
 
@@ -45,6 +51,7 @@ impl JobMessage {
     pub(super) fn operation(&self) -> Operation {
         let request = match self.kind {
             OperationKind::Backup => json!(BackupRequest { full: self.full }),
+            OperationKind::Drill => json!(DrillRequest::default()),
             _ => json!({}),
         };
         let mut operation = Operation::new(self.operation_id, self.kind, self.vault.clone(), request, self.created_at);
@@ -67,6 +74,15 @@ pub(super) fn restore_operation(id: Uuid, request: &RestoreRequest, now: Timesta
     operation
 }
 
+/// The timer of backups, which also looks for operations that nobody will finish.
+pub(super) async fn start_backups(connections: &Connections, now: Timestamp) -> Result<Reply> {
+    if let Err(error) = jobs::sweep(connections, now).await {
+        // The backups are worth more.
+        tracing::warn!(error = %error.chain(), "could not look for abandoned operations; the next tick does");
+    }
+    start(connections, OperationKind::Backup, now)
+}
+
 /// A timer: one message for each vault in scope. The queue spreads them over the instances of the app.
 pub(super) fn start(connections: &Connections, kind: OperationKind, now: Timestamp) -> Result<Reply> {
     let vaults = &connections.config().vaults;
@@ -74,18 +90,43 @@ pub(super) fn start(connections: &Connections, kind: OperationKind, now: Timesta
         let message = "BACKUP_VAULTS is empty, so nothing is backed up. Set it to the names of your vaults.";
         return Err(Error::invalid("BACKUP_VAULTS", message));
     }
-    let messages: Vec<String> = vaults
+    let mut messages: Vec<String> = vaults
         .iter()
         .map(|vault| {
             let (operation_id, vault) = (Uuid::new_v4(), vault.clone());
-            encode(&JobMessage { operation_id, kind, vault, label: None, full: false, created_at: now })
+            encode(&JobMessage { operation_id, kind, vault, label: None, full: false, round: None, created_at: now })
         })
         .collect();
     let line = match messages.len() {
         1 => format!("Asked for the {} of one vault.", kind.as_str()),
         count => format!("Asked for the {} of {count} vaults.", kind.as_str()),
     };
-    Ok(Reply::default().log(line).queue(messages))
+    let mut reply = Reply::default().log(line);
+    if kind == OperationKind::Verify
+        && let Some(first) = next_drill(connections.config(), Uuid::new_v4(), None, now)
+    {
+        messages.push(encode(&first));
+        reply = reply.log("Asked for a round of drills.");
+    }
+    Ok(reply.queue(messages))
+}
+
+/// The drill that follows the one of `last` in a round, or the first one. All drills share one vault, so that they take
+/// turns: each asks for the next. Its id follows from the round and the vault, so that a message that is delivered twice
+/// begins no second round.
+fn next_drill(config: &Config, round: Uuid, last: Option<&VaultName>, now: Timestamp) -> Option<JobMessage> {
+    config.drill_vault.as_ref()?;
+    // The vaults are sorted.
+    let vault = config.vaults.iter().find(|vault| last.is_none_or(|last| *vault > last))?.clone();
+    Some(JobMessage {
+        operation_id: Uuid::new_v5(&round, vault.as_str().as_bytes()),
+        kind: OperationKind::Drill,
+        vault,
+        label: None,
+        full: false,
+        round: Some(round),
+        created_at: now,
+    })
 }
 
 /// A message as the text that goes through the queue.
@@ -97,23 +138,37 @@ pub(super) fn encode(message: &impl Serialize) -> String {
 /// Backs up, verifies or drills the vault that a message names.
 pub(super) async fn do_job(connections: &Connections, invocation: &Invocation, now: Timestamp) -> Result<Reply> {
     let message: JobMessage = invocation.message("job").inspect_err(|error| refused("BACKUP_QUEUE", error))?;
+    if message.kind == OperationKind::Restore {
+        let message = format!("Operation {} is a restore, which RESTORE_QUEUE is for.", message.operation_id);
+        let error = Error::new(ErrorKind::InvalidInput, message);
+        refused("BACKUP_QUEUE", &error);
+        return Err(error);
+    }
     let asked = message.operation();
     let repository = connections.repository(Role::Backup)?;
     let operation = repository.create_operation(&asked).await?.unwrap_or(asked);
+    let next = message.round.and_then(|round| next_drill(connections.config(), round, Some(&message.vault), now));
+    let next: Vec<String> = next.iter().map(encode).collect();
     if operation.status.is_final() {
-        return Ok(ended_before(&operation));
+        return Ok(ended_before(&operation).queue(next));
     }
     let attempts = attempts(invocation);
     let progress = Progress::default();
-    end(match operation.kind {
+    if message.round.is_some() && attempts == Attempts::Last {
+        // A failed invocation hands nothing on, and no other delivery follows: the round goes on instead.
+        let operation = jobs::give_up_drill(connections, operation, &progress, now).await?;
+        return Ok(ended_before(&operation).queue(next));
+    }
+    let reply = end(match operation.kind {
         OperationKind::Backup => jobs::back_up(connections, operation, attempts, &progress, now).await?,
-        OperationKind::Verify => jobs::verify(connections, operation, attempts, &progress, now).await?,
+        OperationKind::Verify => jobs::verify(connections, operation, attempts, &progress, now).await?.0,
         OperationKind::Drill => jobs::drill(connections, operation, attempts, &progress, now).await?,
         OperationKind::Restore => {
             let message = format!("Operation {} is a restore, which RESTORE_QUEUE is for.", operation.id);
             return Err(Error::new(ErrorKind::InvalidInput, message));
         }
-    })
+    })?;
+    Ok(reply.queue(next))
 }
 
 /// Restores what the operation of a message asks for.

@@ -44,6 +44,19 @@ pub async fn plan_restore(connections: &Connections, request: &RestoreRequest) -
     Ok(plan)
 }
 
+/// Refuses a restore that would fail before it begins: of a backup that does not exist, or of patterns that match nothing
+/// in it. Asks no vault, and reads the manifest only when there are patterns.
+pub async fn check_restore(connections: &Connections, request: &RestoreRequest) -> Result<()> {
+    let repository = connections.repository(Role::Restore)?;
+    let selector: Selector = request.backup.parse()?;
+    let backup = repository.find(&request.vault, &selector).await?;
+    let filter = ItemFilter::new(&request.items)?;
+    if !filter.is_all() {
+        restore::chosen(&repository.open(&backup).await?, &filter)?;
+    }
+    Ok(())
+}
+
 /// Restores what the operation's request names. See [`attempt`] for what is returned and recorded.
 pub async fn restore(
     connections: &Connections,
@@ -138,6 +151,7 @@ fn restore_done(plan: &Plan, items: Vec<ItemReport>) -> Done {
         status: restore::status(&items),
         backup_id: Some(plan.backup_id.clone()),
         counts,
+        drill: None,
         message,
         problems: Vec::new(),
         items,

@@ -7,6 +7,7 @@
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
+use super::reading::Reading;
 use crate::{
     error::{Error, ErrorKind, Result},
     model::{Attributes, BackupId, ItemId, Kind, Label, Timestamp, VaultName},
@@ -16,8 +17,8 @@ use crate::{
 /// The newest format this release reads and the one it writes.
 pub const FORMAT_VERSION: u32 = 1;
 
-const ITEMS: &str = "\n  \"items\": [";
-const HASH: &str = "\n  \"sha256\": \"";
+pub(super) const ITEMS: &str = "\n  \"items\": [";
+pub(super) const HASH: &str = "\n  \"sha256\": \"";
 
 /// A backup: what was in the vault, and where the bytes are.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -215,52 +216,16 @@ impl Manifest {
 
     /// Reads and checks a stored text. `name` is the blob's, for messages.
     pub fn decode(name: &str, text: &[u8]) -> Result<Self> {
-        check_version(name, text)?;
-        let hash_at = find_last(text, HASH.as_bytes()).ok_or_else(|| corrupt(name, "its hash is missing"))?;
-        let expected = format!("{HASH}{}\"\n}}\n", hex::encode(Sha256::digest(&text[..hash_at])));
-        if text[hash_at..] != *expected.as_bytes() {
-            return Err(corrupt(name, "its content does not have the hash it says"));
-        }
-        let header = Header::decode(name, text)?
-            .ok_or_else(|| corrupt(name, "it does not have the line that begins its items"))?;
-        let items_at = find(text, ITEMS.as_bytes()).unwrap_or_default() + ITEMS.len() - 1;
-        let list = &text[items_at..hash_at - 1];
-        let items: Vec<Item> =
-            serde_json::from_slice(list).map_err(|cause| corrupt(name, "its items cannot be read").because(cause))?;
-        let manifest = Self { header, items };
-        manifest.check(name)?;
-        Ok(manifest)
+        let mut reading = Reading::of(name);
+        reading.feed(text);
+        let items = std::iter::from_fn(|| reading.next_item()).collect();
+        let header = reading.finish()?;
+        Ok(Self { header, items })
     }
 
     /// The item of that id.
     pub fn item(&self, id: &ItemId) -> Option<&Item> {
         self.items.binary_search_by(|item| item.id.cmp(id)).ok().map(|index| &self.items[index])
-    }
-
-    /// What a hash cannot tell: that the manifest is one this program could have written at this place.
-    fn check(&self, name: &str) -> Result<()> {
-        if !self.items.windows(2).all(|pair| pair[0].id < pair[1].id) {
-            return Err(corrupt(name, "its items are not in order"));
-        }
-        match super::names::parse_manifest(name) {
-            Some((id, label)) if id == self.header.backup_id && label == self.header.label => (),
-            _ => return Err(corrupt(name, "it is stored under another backup's name")),
-        }
-        if name != super::names::manifest(&self.header.vault, &self.header.backup_id, self.header.label.as_ref()) {
-            return Err(corrupt(name, "it is stored under another vault's name"));
-        }
-        for item in &self.items {
-            let sound = super::names::parse_item(&item.blob).is_some_and(|blob| {
-                blob.item == item.id
-                    && *blob.sha256 == *item.sha256
-                    && blob.fingerprint == item.attributes.fingerprint()
-            });
-            let here = item.blob.starts_with(&format!("{}{}/items/", super::names::VAULTS, self.header.vault));
-            if !sound || !here {
-                return Err(corrupt(name, &format!("the blob it names for {} is not one of that item", item.id)));
-            }
-        }
-        Ok(())
     }
 }
 
@@ -268,20 +233,23 @@ impl Header {
     /// Reads the header from the beginning of a manifest; `None` when the beginning does not reach the items.
     pub fn decode(name: &str, start: &[u8]) -> Result<Option<Self>> {
         let Some(end) = find(start, ITEMS.as_bytes()) else { return Ok(None) };
-        let mut text = start[..end].to_vec();
+        Self::before_items(name, &start[..end]).map(Some)
+    }
+
+    /// Reads the header from all that stands before the items.
+    pub(super) fn before_items(name: &str, start: &[u8]) -> Result<Self> {
+        let mut text = start.to_vec();
         if text.pop() != Some(b',') {
             return Err(corrupt(name, "its header does not end where its items begin"));
         }
         text.push(b'}');
         check_version(name, &text)?;
-        let header =
-            serde_json::from_slice(&text).map_err(|cause| corrupt(name, "its header cannot be read").because(cause))?;
-        Ok(Some(header))
+        serde_json::from_slice(&text).map_err(|cause| corrupt(name, "its header cannot be read").because(cause))
     }
 }
 
 /// Refuses a newer format before anything else of it is judged.
-fn check_version(name: &str, text: &[u8]) -> Result<()> {
+pub(super) fn check_version(name: &str, text: &[u8]) -> Result<()> {
     #[derive(Deserialize)]
     #[serde(rename_all = "camelCase")]
     struct Version {
@@ -303,7 +271,7 @@ fn check_version(name: &str, text: &[u8]) -> Result<()> {
     }
 }
 
-fn corrupt(name: &str, why: &str) -> Error {
+pub(super) fn corrupt(name: &str, why: &str) -> Error {
     Error::new(
         ErrorKind::Corrupt,
         format!("The manifest {name} is damaged: {why}. Use another backup, and keep this one for inspection."),
@@ -311,10 +279,6 @@ fn corrupt(name: &str, why: &str) -> Error {
     .at(name)
 }
 
-fn find(text: &[u8], part: &[u8]) -> Option<usize> {
+pub(super) fn find(text: &[u8], part: &[u8]) -> Option<usize> {
     text.windows(part.len()).position(|window| window == part)
-}
-
-fn find_last(text: &[u8], part: &[u8]) -> Option<usize> {
-    text.windows(part.len()).rposition(|window| window == part)
 }

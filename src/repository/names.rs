@@ -2,11 +2,32 @@
 
 use uuid::Uuid;
 
-use super::operation::OperationKind;
+use super::{inspection::Place, operation::OperationKind};
 use crate::model::{BackupId, ItemId, Kind, Label, Timestamp, VaultName};
 
 /// Where the vaults' backups are, in the backup container.
 pub(super) const VAULTS: &str = "vaults/";
+
+/// The folder of all that is stored of a vault.
+pub(super) fn vault(vault: &VaultName) -> String {
+    format!("{VAULTS}{vault}/")
+}
+
+/// What the blob of that name in a vault's folder is. Strict: nothing that this program would not have written there.
+pub(super) fn place(vault: &VaultName, name: &str) -> Place {
+    let is_manifest = || parse_manifest(name).is_some_and(|(id, label)| manifest(vault, &id, label.as_ref()) == name);
+    let is_item = || {
+        let (blob, writer) = (parse_item(name)?, writer(name)?);
+        Some(item(vault, &writer, &blob.item, &blob.fingerprint, &blob.sha256) == name)
+    };
+    if is_manifest() {
+        Place::Manifest
+    } else if is_item() == Some(true) {
+        Place::Item
+    } else {
+        Place::Unknown
+    }
+}
 
 /// The folder of all manifests of a vault.
 pub(super) fn manifests(vault: &VaultName) -> String {
@@ -101,6 +122,11 @@ pub(super) fn plan(id: Uuid) -> String {
     format!("plans/{id}.json")
 }
 
+/// What the last drill into a vault has put there, in the state container.
+pub(super) fn drill(target: &VaultName) -> String {
+    format!("drills/{target}.json")
+}
+
 /// The last operation of a kind on a vault that ended, in the state container.
 pub(super) fn last_operation(vault: &VaultName, kind: OperationKind) -> String {
     format!("last-operations/{vault}/{}.json", kind.as_str())
@@ -109,6 +135,29 @@ pub(super) fn last_operation(vault: &VaultName, kind: OperationKind) -> String {
 /// A person's word that what tripped the guard in that backup was meant, in the state container.
 pub(super) fn acknowledgement(vault: &VaultName, tripped_by: &BackupId) -> String {
     format!("guard-acknowledgements/{vault}/{tripped_by}.json")
+}
+
+/// Where the operations are that have not ended, in the state container.
+pub(super) const UNFINISHED: &str = "unfinished/";
+
+/// An empty blob that is there until the operation has ended.
+pub(super) fn unfinished(id: Uuid) -> String {
+    format!("{UNFINISHED}{id}")
+}
+
+/// The operation in a name below [`UNFINISHED`].
+pub(super) fn parse_unfinished(name: &str) -> Option<Uuid> {
+    name.strip_prefix(UNFINISHED)?.parse().ok()
+}
+
+/// How far a verification of that vault got, in the state container.
+pub(super) fn verification(vault: &VaultName) -> String {
+    format!("verifications/{vault}.json")
+}
+
+/// What the last verification of that vault found, in the state container.
+pub(super) fn findings(vault: &VaultName) -> String {
+    format!("findings/{vault}.json")
 }
 
 /// Where operations are listed newest first, in the state container.

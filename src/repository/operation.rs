@@ -41,6 +41,27 @@ impl OperationKind {
     }
 }
 
+/// How much a drill restored and how long that took. Seconds are rounded up and hold all attempts, with the time between
+/// them: what a recovery that is interrupted would take.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Measured {
+    /// Items it restored, or tried to: all of the backup, or a sample.
+    pub items: u64,
+    /// Items in the backup.
+    pub items_in_backup: u64,
+    /// From the search for the backup until the last item was back: the time of a recovery.
+    pub recovery_seconds: u64,
+    /// Of which: finding the backup, choosing items, looking at the drill vault.
+    pub plan_seconds: u64,
+    /// Of which: restoring, each item looked at when it is back.
+    pub restore_seconds: u64,
+    /// Comparing everything with the manifest once more.
+    pub compare_seconds: u64,
+    /// Deleting and purging what was restored.
+    pub clean_up_seconds: u64,
+}
+
 /// The record of an operation.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -78,18 +99,25 @@ pub struct Operation {
     pub finished_at: Option<Timestamp>,
     /// How often a worker has begun with it.
     pub attempts: u32,
+    /// Whether nobody will try again when the present attempt is cut off: it is a command, or the last delivery of its
+    /// message.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub last_attempt: bool,
     /// How far the present attempt is.
     pub progress: Snapshot,
     /// How many items ended how.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub counts: BTreeMap<String, u64>,
+    /// What a drill measured.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub drill: Option<Measured>,
     /// A sentence about the outcome.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub message: Option<String>,
     /// What went wrong as a whole.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub problems: Vec<Problem>,
-    /// The items: all of them for a restore, those with trouble for a backup.
+    /// The items: all of them for a restore, those with trouble for a backup or a drill.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub items: Vec<ItemReport>,
 }
@@ -112,8 +140,10 @@ impl Operation {
             updated_at: now,
             finished_at: None,
             attempts: 0,
+            last_attempt: false,
             progress: Snapshot::default(),
             counts: BTreeMap::new(),
+            drill: None,
             message: None,
             problems: Vec::new(),
             items: Vec::new(),

@@ -216,32 +216,36 @@ impl Run<'_> {
         Ok((Outcome::Recovered, Some(current.version)))
     }
 
-    /// A difference between what came back and what was backed up is a failure, not a success.
     pub(super) fn compare(&self, item: &Item, current: &Current) -> Result<()> {
-        let (wanted, got) = (&item.attributes, &current.attributes);
-        let mut differences = Vec::new();
-        if !is_of(item, current) {
-            differences.push(format!("the current version is {} instead of {}", current.version, item.version));
-        }
-        let fields = [
-            ("enabled", wanted.enabled == got.enabled),
-            ("the not-before date", wanted.not_before == got.not_before),
-            ("the expiry date", wanted.expires == got.expires),
-            ("the content type", wanted.content_type == got.content_type),
-            ("the tags", wanted.tags == got.tags),
-        ];
-        differences.extend(fields.iter().filter(|(_, same)| !same).map(|(field, _)| format!("{field} differs")));
-        if differences.is_empty() {
-            return Ok(());
-        }
-        let message = format!(
-            "{} is in vault {} but not as it was backed up: {}. Look at it in the vault before you use it.",
-            item.id,
-            self.target.name(),
-            differences.join("; ")
-        );
-        Err(Error::new(ErrorKind::Conflict, message).at(item.id.to_string()))
+        compare(item, current, self.target)
     }
+}
+
+/// A difference between what came back and what was backed up is a failure, not a success.
+pub fn compare(item: &Item, current: &Current, target: &Vault) -> Result<()> {
+    let (wanted, got) = (&item.attributes, &current.attributes);
+    let mut differences = Vec::new();
+    if !is_of(item, current) {
+        differences.push(format!("the current version is {} instead of {}", current.version, item.version));
+    }
+    let fields = [
+        ("enabled", wanted.enabled == got.enabled),
+        ("the not-before date", wanted.not_before == got.not_before),
+        ("the expiry date", wanted.expires == got.expires),
+        ("the content type", wanted.content_type == got.content_type),
+        ("the tags", wanted.tags == got.tags),
+    ];
+    differences.extend(fields.iter().filter(|(_, same)| !same).map(|(field, _)| format!("{field} differs")));
+    if differences.is_empty() {
+        return Ok(());
+    }
+    let message = format!(
+        "{} is in vault {} but not as it was backed up: {}. Look at it in the vault before you use it.",
+        item.id,
+        target.name(),
+        differences.join("; ")
+    );
+    Err(Error::new(ErrorKind::Conflict, message).at(item.id.to_string()))
 }
 
 /// Whether the current version is the one that was backed up.

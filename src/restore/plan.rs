@@ -9,7 +9,7 @@ use tokio::sync::OnceCell;
 use super::{OnConflict, OnDeleted, Options};
 use crate::{
     error::{Error, ErrorKind, Result},
-    model::{BackupId, ItemId, Kind, VaultName},
+    model::{BackupId, ItemId, Kind, VaultName, filter::ItemFilter},
     repository::manifest::{Item, Manifest},
     vault::Vault,
 };
@@ -109,16 +109,7 @@ impl Plan {
 
 /// Looks at the target and says what a restore would do. Changes nothing.
 pub async fn plan(manifest: &Manifest, target: &Vault, options: &Options) -> Result<Plan> {
-    let chosen: Vec<&Item> = manifest.items.iter().filter(|item| options.filter.matches(&item.id)).collect();
-    if chosen.is_empty() && !manifest.items.is_empty() {
-        let message = format!(
-            "No item of backup {} matches {}. `keyvault-backup show` lists its {} items.",
-            manifest.header.backup_id,
-            options.filter.patterns().join(", "),
-            manifest.items.len()
-        );
-        return Err(Error::invalid("items", message));
-    }
+    let chosen = chosen(manifest, &options.filter)?;
     let taken = Taken::look(target).await?;
     let steps: Vec<Step> = stream::iter(0..chosen.len())
         .map(|index| step(chosen[index], target, &taken, options))
@@ -133,6 +124,21 @@ pub async fn plan(manifest: &Manifest, target: &Vault, options: &Options) -> Res
         estimated_seconds: estimate(&steps, target.pacing().restores_per_second()),
         steps,
     })
+}
+
+/// The items that are to be restored. Patterns that match nothing are a mistake.
+pub fn chosen<'a>(manifest: &'a Manifest, filter: &ItemFilter) -> Result<Vec<&'a Item>> {
+    let chosen: Vec<&Item> = manifest.items.iter().filter(|item| filter.matches(&item.id)).collect();
+    if chosen.is_empty() && !manifest.items.is_empty() {
+        let message = format!(
+            "No item of backup {} matches {}. `keyvault-backup show` lists its {} items.",
+            manifest.header.backup_id,
+            filter.patterns().join(", "),
+            manifest.items.len()
+        );
+        return Err(Error::invalid("items", message));
+    }
+    Ok(chosen)
 }
 
 /// Restores are the slowest of all requests, so that they alone count.

@@ -11,6 +11,7 @@ mod refusal;
 mod retry;
 
 use std::num::NonZero;
+use std::ops::Range;
 use std::sync::Arc;
 
 use async_trait::async_trait;
@@ -134,14 +135,14 @@ impl AzureStore {
         with_retries(deadline, || blob.get_properties(None)).await.is_ok()
     }
 
-    /// Reads the first `length` bytes, or all.
-    async fn get(&self, name: &str, length: Option<u64>) -> Result<Bytes> {
+    /// Reads what is in the range, or all.
+    async fn get(&self, name: &str, range: Option<Range<u64>>) -> Result<Bytes> {
         check_name(name)?;
         let blob = self.container.blob_client(name);
         let reading = with_retries(deadline(), || async {
-            let range = length.map(|length| HttpRange::new(0, length));
-            let found = blob.download(Some(BlobClientDownloadOptions { range, ..Default::default() })).await?;
-            let promised = promised_length(&found.headers, length);
+            let asked = range.as_ref().map(|range| HttpRange::new(range.start, range.end - range.start));
+            let found = blob.download(Some(BlobClientDownloadOptions { range: asked, ..Default::default() })).await?;
+            let promised = promised_length(&found.headers, range.as_ref());
             let bytes = found.body.collect().await?;
             if promised == Some(bytes.len() as u64) {
                 return Ok(bytes);
@@ -151,7 +152,11 @@ impl AzureStore {
                 format!("The answer ended after {} bytes instead of {promised:?}.", bytes.len()),
             ))
         });
-        reading.await.map_err(|error| explain(error, Deed::Read, name, &self.described))
+        match reading.await {
+            Ok(bytes) => Ok(bytes),
+            Err(error) if Answer::of(&error).is_some_and(|answer| answer.says_it_ends_earlier()) => Ok(Bytes::new()),
+            Err(error) => Err(explain(error, Deed::Read, name, &self.described)),
+        }
     }
 }
 
@@ -173,9 +178,10 @@ impl Store for AzureStore {
         self.get(name, None).await
     }
 
-    async fn read_start(&self, name: &str, length: u64) -> Result<Bytes> {
+    async fn read_part(&self, name: &str, range: Range<u64>) -> Result<Bytes> {
+        let length = range.end.saturating_sub(range.start);
         // A range cannot be empty, and to a range of one byte of an empty blob Azurite gives an answer that cannot be read.
-        let bytes = self.get(name, Some(length.max(2))).await?;
+        let bytes = self.get(name, Some(range.start..range.start.saturating_add(length.max(2)))).await?;
         let end = usize::try_from(length).map_or(bytes.len(), |length| length.min(bytes.len()));
         Ok(bytes.slice(..end))
     }
@@ -238,11 +244,11 @@ impl std::fmt::Debug for AzureStore {
 
 /// How many bytes the first answer of a download promises in all: the SDK fetches the parts behind it without saying
 /// whether they are complete.
-fn promised_length(headers: &Headers, asked: Option<u64>) -> Option<u64> {
+fn promised_length(headers: &Headers, asked: Option<&Range<u64>>) -> Option<u64> {
     let whole = match headers.get_optional_str(&"content-range".into()) {
         Some(range) => range.rsplit_once('/')?.1,
         None => headers.get_optional_str(&"content-length".into())?,
     };
     let whole: u64 = whole.trim().parse().ok()?;
-    Some(asked.map_or(whole, |asked| asked.min(whole)))
+    Some(asked.map_or(whole, |asked| asked.end.min(whole).saturating_sub(asked.start)))
 }

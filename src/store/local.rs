@@ -12,7 +12,8 @@ mod walk;
 
 use std::collections::HashSet;
 use std::fs::{self, DirBuilder, File, OpenOptions, TryLockError};
-use std::io::{self, ErrorKind as Cause, Read, Write};
+use std::io::{self, ErrorKind as Cause, Read, Seek, SeekFrom, Write};
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
@@ -89,11 +90,11 @@ impl Store for LocalStore {
     }
 
     async fn read(&self, name: &str) -> Result<Bytes> {
-        self.read_start(name, u64::MAX).await
+        self.read_part(name, 0..u64::MAX).await
     }
 
-    async fn read_start(&self, name: &str, length: u64) -> Result<Bytes> {
-        self.run("read", name, move |directory, name| directory.read(name, length)).await
+    async fn read_part(&self, name: &str, range: Range<u64>) -> Result<Bytes> {
+        self.run("read", name, move |directory, name| directory.read(name, range)).await
     }
 
     fn list(&self, prefix: &str, after: Option<&str>) -> BoxStream<'_, Result<Entry>> {
@@ -202,10 +203,12 @@ impl Directory {
         self.place(&self.root.join(name), bytes, |file, path| file.persist(path))
     }
 
-    fn read(&self, name: &str, length: u64) -> io::Result<Bytes> {
-        let read = File::open(self.root.join(name)).and_then(|file| {
-            let mut bytes = Vec::with_capacity(usize::try_from(file.metadata()?.len().min(length)).unwrap_or_default());
-            file.take(length).read_to_end(&mut bytes)?;
+    fn read(&self, name: &str, range: Range<u64>) -> io::Result<Bytes> {
+        let read = File::open(self.root.join(name)).and_then(|mut file| {
+            let there = file.metadata()?.len().min(range.end).saturating_sub(range.start);
+            let mut bytes = Vec::with_capacity(usize::try_from(there).unwrap_or_default());
+            file.seek(SeekFrom::Start(range.start))?;
+            file.take(range.end.saturating_sub(range.start)).read_to_end(&mut bytes)?;
             Ok(bytes.into())
         });
         match read {

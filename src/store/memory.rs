@@ -7,6 +7,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::fmt;
+use std::ops::Range;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
@@ -94,10 +95,10 @@ impl Store for MemoryStore {
         }
     }
 
-    async fn read_start(&self, name: &str, length: u64) -> Result<Bytes> {
+    async fn read_part(&self, name: &str, range: Range<u64>) -> Result<Bytes> {
         let whole = self.read(name).await?;
-        let end = usize::try_from(length).map_or(whole.len(), |length| length.min(whole.len()));
-        Ok(whole.slice(..end))
+        let within = |at| usize::try_from(at).map_or(whole.len(), |at| at.min(whole.len()));
+        Ok(whole.slice(within(range.start)..within(range.end.max(range.start))))
     }
 
     fn list(&self, prefix: &str, after: Option<&str>) -> BoxStream<'_, Result<Entry>> {

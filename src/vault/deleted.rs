@@ -114,17 +114,29 @@ impl Vault {
 
     /// Whether purge protection or the lack of a right keeps the item from being deleted and purged; the
     /// reason if so.
+    pub async fn why_not_removable(&self, item: &ItemId) -> Result<Option<String>> {
+        match self.why_not_purgeable(item).await? {
+            Some(reason) => Ok(Some(reason)),
+            None => self.why_no_right_to_remove(item.kind).await,
+        }
+    }
+
+    /// Whether purge protection keeps the item, active or deleted, from being purged; the reason if so. Only an item
+    /// tells: nothing is known of an empty vault.
+    pub async fn why_not_purgeable(&self, item: &ItemId) -> Result<Option<String>> {
+        let is_protected = self.recovery_level(item).await?.is_some_and(|level| !level.contains("Purgeable"));
+        let reason =
+            "the target vault has purge protection, so a deleted item keeps its name until its retention is over.";
+        Ok(is_protected.then(|| reason.to_owned()))
+    }
+
+    /// Whether the lack of a right keeps items of a kind from being deleted and purged; the reason if so.
     ///
     /// Rights are found out by deleting and purging a name that nobody has: a missing right is answered before a missing
     /// item.
-    pub async fn why_not_removable(&self, item: &ItemId) -> Result<Option<String>> {
-        if self.recovery_level(item).await?.is_some_and(|level| !level.contains("Purgeable")) {
-            let reason = "the target vault has purge protection, so a deleted item keeps its name until its retention \
-                          is over.";
-            return Ok(Some(reason.to_owned()));
-        }
+    pub async fn why_no_right_to_remove(&self, kind: Kind) -> Result<Option<String>> {
         let name = format!("keyvault-backup-probe-{}", Uuid::new_v4().simple()).parse()?;
-        let nobody = ItemId { kind: item.kind, name };
+        let nobody = ItemId { kind, name };
         for answer in [self.send_delete(&nobody).await, self.send_purge(&nobody).await] {
             match answer {
                 Err(error) if error.kind() == ErrorKind::Forbidden => return Ok(Some(error.message().to_owned())),
@@ -152,7 +164,8 @@ impl Vault {
         }
     }
 
-    async fn send_delete(&self, item: &ItemId) -> Result<()> {
+    /// Asks for an item to be deleted, and does not wait for what follows. `NotFound` when there is none.
+    pub async fn send_delete(&self, item: &ItemId) -> Result<()> {
         let name = item.name.as_str();
         self.call(self.doing(Action::Delete, Subject::Item(item)), || async {
             match item.kind {

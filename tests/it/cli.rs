@@ -119,7 +119,8 @@ async fn output_for_programs_is_one_json_document_also_when_it_fails() {
 #[tokio::test]
 async fn every_command_explains_itself_with_an_example_and_the_exit_codes() {
     let nothing = Settings::new();
-    let commands: [&[&str]; 6] = [&["serve"], &["backup"], &["restore"], &["list"], &["show"], &["completions"]];
+    let commands: [&[&str]; 7] =
+        [&["serve"], &["backup"], &["restore"], &["drill"], &["list"], &["show"], &["completions"]];
     for command in commands {
         let help = run(&nothing, &[command, &["--help"]].concat()).await;
         assert_eq!((help.code, help.stderr.as_str()), (0, ""), "{command:?}");

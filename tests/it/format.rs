@@ -3,6 +3,7 @@
 
 mod damage;
 mod frozen;
+mod stream;
 
 use std::collections::BTreeMap;
 

@@ -6,17 +6,20 @@ use bytes::Bytes;
 use futures::TryStreamExt as _;
 use globset::{GlobBuilder, GlobSet, GlobSetBuilder};
 use keyvault_backup::{
+    drill,
     model::{Attributes, ItemId, Sealed, Timestamp, VaultName},
     operation::{Attempts, Done, attempt},
     report::{ItemReport, Outcome, Problem, Progress, Status},
     repository::{
         Selector,
+        findings::{Findings, Verification},
         guard::Acknowledgement,
         manifest::{Counts, FORMAT_VERSION, Failure, Header, Item, Manifest, Stale},
         operation::{Operation, OperationKind},
     },
     restore::{self, Plan},
     store::Store as _,
+    verify,
 };
 use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
@@ -124,7 +127,7 @@ fn every_json_example_of_the_specification_is_one_the_code_reads() {
     let named: Vec<&str> = text.lines().filter_map(|line| line.strip_prefix("```json")).map(str::trim).collect();
     assert_eq!(
         named,
-        ["manifest", "operation", "plan", "acknowledgement"],
+        ["manifest", "operation", "plan", "acknowledgement", "drill", "verification", "findings"],
         "give each JSON example a name and a check here"
     );
     let plan: Plan = serde_json::from_str(&example("plan")).unwrap();
@@ -132,11 +135,16 @@ fn every_json_example_of_the_specification_is_one_the_code_reads() {
     let _: Operation = serde_json::from_str(&example("operation")).unwrap();
     let word: Acknowledgement = serde_json::from_str(&example("acknowledgement")).unwrap();
     assert_eq!(json!(word), serde_json::from_str::<Value>(&example("acknowledgement")).unwrap());
+    let verification: Verification = serde_json::from_str(&example("verification")).unwrap();
+    assert_eq!(json!(verification), serde_json::from_str::<Value>(&example("verification")).unwrap());
+    let findings: Findings = serde_json::from_str(&example("findings")).unwrap();
+    assert_eq!(json!(findings), serde_json::from_str::<Value>(&example("findings")).unwrap());
+    assert_eq!(findings.damage(), 1);
 }
 
 #[tokio::test(start_paused = true)]
 async fn every_blob_the_code_writes_has_a_name_the_specification_lists() {
-    let world = World::with(&["contoso-prod", "contoso-dr"]);
+    let world = World::with(&["contoso-prod", "contoso-dr", "contoso-drill"]);
     world.vaults.seed("contoso-prod", 20);
     world.back_up("contoso-prod").await.unwrap();
     let mut options = world.backup_options();
@@ -146,8 +154,13 @@ async fn every_blob_the_code_writes_has_a_name_the_specification_lists() {
     let repository = world.repository();
     repository.create_operation(&operation).await.unwrap();
     repository.keep_request(operation.id, Bytes::from_static(b"{}")).await.unwrap();
+    let verify = verify::Options { operation: operation.id, concurrency: 4 };
+    let vault = "contoso-prod".parse().unwrap();
+    verify::run(&repository, &vault, &verify, &Progress::default(), world.now()).await.unwrap();
     repository.keep_plan(operation.id, Bytes::from(example("plan"))).await.unwrap();
     repository.acknowledge(serde_json::from_str(&example("acknowledgement")).unwrap()).await.unwrap();
+
+    run_drill(&world).await;
 
     let text = format();
     for (container, heading) in
@@ -158,6 +171,51 @@ async fn every_blob_the_code_writes_has_a_name_the_specification_lists() {
         let unlisted: Vec<&String> = names.iter().filter(|name| !patterns.is_match(name)).collect();
         assert!(!names.is_empty() && unlisted.is_empty(), "{heading}: {unlisted:?}");
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_note_of_a_drill_is_as_in_the_specification_and_a_drill_goes_on_from_it() {
+    let world = World::with(&["contoso-prod", "contoso-drill"]);
+    world.vaults.set_secret("contoso-prod", "db-password", "1");
+    world.back_up("contoso-prod").await.unwrap();
+    run_drill(&world).await;
+    let written: Value = serde_json::from_slice(&world.state.read("drills/contoso-drill.json").await.unwrap()).unwrap();
+    let mut example: Value = serde_json::from_str(&example("drill")).unwrap();
+    let names = |value: &Value| value.as_object().unwrap().keys().cloned().collect::<Vec<_>>();
+    assert_eq!(names(&example), names(&written));
+    assert_eq!(names(&example["measured"]), names(&written["measured"]));
+    assert_eq!(names(&example["items"][0]), names(&written["items"][0]));
+    assert_eq!(written["stage"], "done");
+
+    world.vaults.lose_everything("contoso-drill");
+    // What the example says is there in another version is left alone, which shows that it was read.
+    let version = world.vaults.set_secret("contoso-drill", "db-password", "theirs");
+    world.state.replace("drills/contoso-drill.json", example.to_string().into()).await.unwrap();
+    let error = drill(&world).await.unwrap_err();
+    assert!(error.message().contains(&format!("secrets/db-password of vault contoso-drill has version {version}")));
+    example["items"][1]["version"] = version.into();
+    world.state.replace("drills/contoso-drill.json", example.to_string().into()).await.unwrap();
+    run_drill(&world).await;
+
+    for (field, value, part) in [("formatVersion", json!(2), "format version 2"), ("stage", json!("x"), "is damaged")] {
+        let mut note = example.clone();
+        note[field] = value;
+        world.state.replace("drills/contoso-drill.json", note.to_string().into()).await.unwrap();
+        let error = drill(&world).await.unwrap_err();
+        assert!(error.message().contains(part) && error.message().contains("drills/contoso-drill.json"), "{error}");
+    }
+}
+
+async fn drill(world: &World) -> keyvault_backup::error::Result<drill::Evidence> {
+    let options = drill::Options { backup: Selector::Latest, sample: None, concurrency: 4 };
+    let (source, target, repository) =
+        ("contoso-prod".parse().unwrap(), world.vault("contoso-drill"), world.repository());
+    let (id, progress) = (Uuid::from_u128(fastrand::u128(..)), Progress::default());
+    drill::run(&source, &target, &repository, id, &options, &progress, world.now()).await
+}
+
+async fn run_drill(world: &World) {
+    assert_eq!(drill(world).await.unwrap().status, Status::Succeeded);
 }
 
 /// A schema that allows no property it does not describe: what the code writes must be described.
@@ -258,6 +316,7 @@ async fn run_operation(world: &World) -> Operation {
         status: Status::PartiallySucceeded,
         backup_id: Some("20261121T020000Z-1f2e3d4c".parse().unwrap()),
         counts: BTreeMap::from([("read".to_owned(), 1)]),
+        drill: None,
         message: "A sentence.".into(),
         problems: vec![failed.clone()],
         items: vec![ItemReport {

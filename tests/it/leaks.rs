@@ -15,7 +15,7 @@ use futures::{FutureExt as _, future};
 use reqwest::Method;
 use serde_json::json;
 use simulator::{
-    key_vault::{Effect, Fault, Kind, Operation, Verb},
+    key_vault::{ALL_DATA_ACTIONS, Delays, Effect, Fault, Kind, Operation, VaultOptions, Verb},
     mishap::Mishap,
     proxy::Services,
 };
@@ -63,6 +63,8 @@ async fn furnished() -> LocalAzure {
     for name in ["one", "two", "three"] {
         azure.vaults.set_secret("contoso-prod", name, VALUE);
     }
+    azure.vaults.add_vault(VaultOptions { name: "contoso-drill".into(), delays: Delays::none(), ..Default::default() });
+    azure.vaults.assign(&azure.identity, "contoso-drill", ALL_DATA_ACTIONS);
     azure.vaults.create_key("contoso-prod", "signing", "RSA");
     azure.vaults.create_certificate("contoso-prod", "web");
     azure
@@ -136,17 +138,19 @@ async fn the_command_line_shows_no_secret_at_trace_level() {
             vec!["restore", "contoso-prod", "--to", "contoso-dr", "--dry-run"],
             vec!["restore", "contoso-prod", "--to", "contoso-dr"],
             vec!["restore", "contoso-prod", "--to", "contoso-dr", "--output", "json"],
+            vec!["drill", "contoso-prod", "--into", "contoso-drill"],
             vec!["show", "contoso-prod", "--output", "json"],
             vec!["list", "contoso-prod"],
             vec!["status", "--output", "json"],
             vec!["guard", "contoso-prod"],
+            vec!["verify", "contoso-prod"],
         ] {
             let ran = azure.run_with(&[("LOG_LEVEL", "trace")], &arguments).await;
             assert_eq!(
                 ran.code == 0,
                 !troubled
                     || arguments.contains(&"--dry-run")
-                    || ["show", "list", "status", "guard"].contains(&arguments[0]),
+                    || ["show", "list", "status", "guard", "verify"].contains(&arguments[0]),
                 "{arguments:?}: {} {}",
                 ran.code,
                 ran.stdout

@@ -2,6 +2,7 @@
 
 #![allow(clippy::disallowed_methods, clippy::disallowed_types, reason = "tests arrange and look at the outside")]
 
+mod abandoned;
 mod api;
 mod azurite;
 mod backup;
@@ -10,6 +11,8 @@ mod closed_pipe;
 mod crash;
 mod ctrl_c;
 mod dependencies;
+mod diff;
+mod drill;
 mod e2e;
 mod faults;
 mod format;
@@ -34,4 +37,5 @@ mod settings_docs;
 mod status;
 mod store;
 mod tidy;
+mod verify;
 mod world;

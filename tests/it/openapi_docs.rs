@@ -5,8 +5,11 @@ use std::{collections::BTreeSet, sync::Arc};
 use keyvault_backup::{
     backup::{self, Backup},
     config::{Config, Settings, connect::Connections},
+    diff::{Diff, Side},
     error::ErrorKind,
-    functions, json,
+    functions,
+    jobs::Comparison,
+    json,
     report::Progress,
     repository::{Repository, operation::Operation},
     store::local::LocalStore,
@@ -66,6 +69,7 @@ fn the_documented_codes_are_those_of_the_code() {
         ErrorKind::Corrupt,
         ErrorKind::NewerFormat,
         ErrorKind::Refused,
+        ErrorKind::Abandoned,
         ErrorKind::Internal,
     ];
     let codes: Vec<&str> = kinds.iter().map(|kind| kind.code()).collect();
@@ -112,6 +116,12 @@ async fn every_answer_to_a_get_is_as_documented() {
     assert!(backup["items"].as_array().is_some_and(|items| items.len() == 5), "{backup}");
     assert!(!backup["failures"].as_array().unwrap().is_empty(), "{backup}");
     app.ask("get", "/backups/{vault}/{id}", &["contoso-prod", "before-upgrade"], "", 200).await;
+    for other in ["latest", "before-upgrade"] {
+        let query = format!("top=1&compare={other}");
+        let compared = app.ask("get", "/backups/{vault}/{id}", &["contoso-prod", "before-upgrade"], &query, 200).await;
+        assert_eq!(compared["counts"]["same"], 20, "{compared}");
+    }
+    app.ask("get", "/backups/{vault}/{id}", &["contoso-prod", "latest"], "compare=no-such-label", 404).await;
     let operations = app.ask("get", "/operations", &[], "", 200).await;
     let id = operations["value"][0]["id"].as_str().unwrap().to_owned();
     app.ask("get", "/operations/{id}", &[&id], "", 200).await;
@@ -178,6 +188,30 @@ async fn a_guard_that_is_up_is_shown_and_acknowledged_as_documented() {
     let word = json!({ "backup": backups["guard"]["trippedBy"], "reason": "meant" });
     let said = app.post(path, &["contoso-prod"], Some(word), 200).await;
     assert_eq!(said["guard"], backups["guard"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn comparisons_are_as_documented() {
+    let world = World::with(&["contoso-prod"]);
+    world.vaults.seed("contoso-prod", 10);
+    let from = Box::new(world.back_up("contoso-prod").await.unwrap());
+    let side = || async { Side::of_backup(world.newest("contoso-prod").await).unwrap() };
+    let old = side().await;
+    world.pass(std::time::Duration::from_secs(3600));
+    world.vaults.set_secret("contoso-prod", "secret-00000", "rotated");
+    world.vaults.set_secret("contoso-prod", "added", "1");
+    world.vaults.set_enabled("contoso-prod", Kind::Secret, "secret-00001", false);
+    let to = Box::new(world.back_up("contoso-prod").await.unwrap());
+    let schema = schema_at(&document(), "#/components/schemas/Comparison");
+    let refused = || Err(keyvault_backup::error::Error::new(ErrorKind::Forbidden, "A sentence."));
+    let unlisted = Side::of_vault([("keys".parse().unwrap(), refused())], Default::default());
+    for (to, side) in [(Some(to), side().await), (None, unlisted)] {
+        let diff = Diff::between(old.clone(), side);
+        let comparison = Comparison { from: from.clone(), to, to_vault: "contoso-prod".parse().unwrap(), diff };
+        let body = json::comparison(&comparison, &comparison.diff.differences);
+        assert!(body["differences"].as_array().unwrap().len() > 2, "{body}");
+        assert_valid(&schema, &body);
+    }
 }
 
 #[tokio::test(start_paused = true)]
@@ -315,7 +349,7 @@ impl App {
     }
 }
 
-fn document() -> Value {
+pub(crate) fn document() -> Value {
     serde_saphyr::from_str(&read("docs/openapi.yaml")).unwrap()
 }
 

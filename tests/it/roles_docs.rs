@@ -64,9 +64,14 @@ pub(crate) fn world() -> World {
 
 /// From now on the world is asked by an identity with these rights.
 pub(crate) fn act_with(world: &mut World, rights: &[String]) {
+    act_in(world, "contoso-prod", rights);
+}
+
+/// The same in another vault, and with no right elsewhere.
+pub(crate) fn act_in(world: &mut World, vault: &str, rights: &[String]) {
     world.identity = world.vaults.directory().identity("limited");
     let rights: Vec<&str> = rights.iter().map(String::as_str).collect();
-    world.vaults.assign(&world.identity, "contoso-prod", &rights);
+    world.vaults.assign(&world.identity, vault, &rights);
 }
 
 pub(crate) fn without(rights: &[String], right: &str) -> Vec<String> {
@@ -75,8 +80,13 @@ pub(crate) fn without(rights: &[String], right: &str) -> Vec<String> {
 
 /// The data actions on vaults in the row of that identity; `…` stands for what all of them begin with.
 pub(crate) fn documented(identity: &str) -> Vec<String> {
+    rights_in(&format!("| {identity} | each vault"))
+}
+
+/// The data actions on vaults in the row that begins like this.
+pub(crate) fn rights_in(row: &str) -> Vec<String> {
     let text = read("README.md");
-    let row = text.lines().find(|line| line.starts_with(&format!("| {identity} | each vault"))).unwrap();
+    let row = text.lines().find(|line| line.starts_with(row)).unwrap();
     let rights: Vec<String> = row
         .split('`')
         .skip(1)

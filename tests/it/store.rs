@@ -69,7 +69,7 @@ contract! {
     one_of_many_concurrent_creates_wins
     replace_writes_whether_the_blob_is_there_or_not
     reading_what_is_missing_is_not_found
-    the_start_of_a_blob_is_read_however_long_it_is
+    the_parts_of_a_blob_are_read_however_long_it_is
     a_listing_is_complete_and_in_byte_order
     a_listing_starts_after_a_name
     a_listing_keeps_to_its_prefix
@@ -132,7 +132,7 @@ async fn replace_writes_whether_the_blob_is_there_or_not(Subject { store, .. }: 
 async fn reading_what_is_missing_is_not_found(Subject { store, .. }: Subject) {
     store.create("there/blob", "x".into()).await.unwrap();
     for name in ["missing", "missing/too", "there", "there/blob2"] {
-        for read in [store.read(name).await, store.read_start(name, 4).await] {
+        for read in [store.read(name).await, store.read_part(name, 0..4).await, store.read_part(name, 4..8).await] {
             let error = read.unwrap_err();
             assert_eq!(error.kind(), ErrorKind::NotFound, "{error:?}");
             assert!(error.message().contains(name), "{error:?}");
@@ -141,14 +141,35 @@ async fn reading_what_is_missing_is_not_found(Subject { store, .. }: Subject) {
     }
 }
 
-async fn the_start_of_a_blob_is_read_however_long_it_is(Subject { store, .. }: Subject) {
+async fn the_parts_of_a_blob_are_read_however_long_it_is(Subject { store, .. }: Subject) {
     store.create("blob", "0123456789".into()).await.unwrap();
     store.create("empty", Bytes::new()).await.unwrap();
-    for (length, start) in [(0, ""), (1, "0"), (9, "012345678"), (10, "0123456789"), (11, "0123456789")] {
-        assert_eq!(store.read_start("blob", length).await.unwrap(), start);
-        assert_eq!(store.read_start("empty", length).await.unwrap(), "");
+    for (range, part) in [
+        (0..0, ""),
+        (0..1, "0"),
+        (0..9, "012345678"),
+        (0..10, "0123456789"),
+        (0..11, "0123456789"),
+        (0..u64::MAX, "0123456789"),
+        (3..3, ""),
+        (3..4, "3"),
+        (3..10, "3456789"),
+        (9..10, "9"),
+        (9..u64::MAX, "9"),
+        (10..11, ""),
+        (10..u64::MAX, ""),
+        (4_000_000..8_000_000, ""),
+    ] {
+        assert_eq!(store.read_part("blob", range.clone()).await.unwrap(), part, "{range:?}");
+        assert_eq!(store.read_part("empty", range.clone()).await.unwrap(), "", "{range:?}");
     }
-    assert_eq!(store.read_start("blob", u64::MAX).await.unwrap(), "0123456789");
+    let large: Bytes = (0..5 * 1024 * 1024_u32).map(|at| (at.wrapping_mul(2_654_435_761) >> 24) as u8).collect();
+    store.create("large", large.clone()).await.unwrap();
+    let (mut read, step) = (Vec::new(), 1_000_000);
+    for start in (0..large.len() as u64 + step).step_by(step as usize) {
+        read.extend(store.read_part("large", start..start + step).await.unwrap());
+    }
+    assert!(read == large, "the parts together differ from the blob");
 }
 
 async fn a_listing_is_complete_and_in_byte_order(Subject { store, .. }: Subject) {
@@ -266,7 +287,7 @@ async fn names_that_could_be_taken_for_others_are_refused(Subject { store, .. }:
             store.create(name, Bytes::new()).await.map(drop).unwrap_err(),
             store.replace(name, Bytes::new()).await.unwrap_err(),
             store.read(name).await.map(drop).unwrap_err(),
-            store.read_start(name, 1).await.map(drop).unwrap_err(),
+            store.read_part(name, 0..1).await.map(drop).unwrap_err(),
             store.delete(name).await.unwrap_err(),
             store.lease(name).await.map(drop).unwrap_err(),
         ];

@@ -4,6 +4,7 @@
 pub(crate) mod faulty;
 pub(crate) mod interruption;
 pub(crate) mod meanwhile;
+pub(crate) mod storm;
 
 use std::{sync::Arc, time::Duration};
 

@@ -89,6 +89,11 @@ impl Answer {
         }
     }
 
+    /// Whether the answer to a read says that the range begins behind the blob's end.
+    pub(super) fn says_it_ends_earlier(&self) -> bool {
+        self.status == 416
+    }
+
     pub(super) fn says_there_is_no_blob(&self) -> bool {
         self.status == 404 && self.code == "BlobNotFound"
     }

@@ -3,6 +3,7 @@
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use super::is_absence;
 use crate::store::{Entry, check_name, is_listed};
@@ -15,8 +16,9 @@ pub(super) struct Walk {
     root: PathBuf,
     prefix: String,
     after: Option<String>,
-    /// Names yet to be visited, the next one last; folders end with `/`, and the empty name is the root.
-    pending: Vec<String>,
+    /// What is yet to be visited, the next one last: a folder and a name in it. Names of folders end with `/`, and the
+    /// empty name is the root. Apart, because all names of a folder are held at once.
+    pending: Vec<(Arc<str>, String)>,
 }
 
 impl Walk {
@@ -25,7 +27,7 @@ impl Walk {
             root: root.to_owned(),
             prefix: prefix.to_owned(),
             after: after.map(str::to_owned),
-            pending: vec![String::new()],
+            pending: vec![(Arc::default(), String::new())],
         }
     }
 
@@ -33,13 +35,17 @@ impl Walk {
     pub(super) fn next_batch(&mut self) -> io::Result<Vec<Entry>> {
         let mut batch = Vec::new();
         while batch.len() < BATCH
-            && let Some(name) = self.pending.pop()
+            && let Some((folder, child)) = self.pending.pop()
         {
+            let name = [&*folder, &child].concat();
             if name.is_empty() || name.ends_with('/') {
-                let mut below = children(&self.root, &name)?;
-                below.iter_mut().for_each(|child| child.insert_str(0, &name));
-                below.retain(|child| self.leads_to_rows(child));
-                self.pending.extend(below.into_iter().rev());
+                let below = children(&self.root, &name)?;
+                let folder: Arc<str> = name.into();
+                for child in below.into_iter().rev() {
+                    if self.leads_to_rows(&[&*folder, &child].concat()) {
+                        self.pending.push((folder.clone(), child));
+                    }
+                }
                 continue;
             }
             match fs::symlink_metadata(self.root.join(&name)) {

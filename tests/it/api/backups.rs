@@ -236,7 +236,7 @@ async fn what_is_not_there_is_not_found_and_what_makes_no_sense_is_refused() {
     app.get("api/backups/contoso-prod/2001-01-01T00:00:00Z").await.error(404, "NotFound", Some("backup"));
     app.get("api/backups/contoso-prod/What%3F").await.error(400, "InvalidInput", Some("id"));
     app.get("api/backups/-x/latest").await.error(400, "InvalidInput", Some("vault"));
-    app.get("api/backups/contoso-prod/latest?compare=x").await.error(400, "InvalidInput", Some("compare"));
+    app.get("api/backups/contoso-prod/latest?compare=X").await.error(400, "InvalidInput", Some("compare"));
     let never = app.get("api/backups/contoso-other").await;
     assert_eq!((never.status, &never.body["value"]), (200, &json!([])));
     // The host has no such routes.

@@ -104,6 +104,18 @@ async fn a_wrong_field_is_refused_with_what_to_do() {
 }
 
 #[tokio::test]
+async fn patterns_that_match_nothing_are_refused_by_the_restore_as_by_its_dry_run() {
+    let (azure, app) = backed_up().await;
+    let operations = app.get("api/operations").await.body;
+    let order = |dry_run| request(json!({ "items": ["secrets/no-such-*", "keys/nor-*"], "dryRun": dry_run }));
+    let [plan, restore] = [app.post("api/restore", &order(true)).await, app.post("api/restore", &order(false)).await];
+    assert!(plan.error(400, "InvalidInput", Some("items")).contains("matches secrets/no-such-*, keys/nor-*"));
+    assert_eq!(restore.text, plan.text);
+    assert_eq!(app.get("api/operations").await.body, operations, "it is no operation that fails later");
+    assert_eq!(azure.vaults.requests(), []);
+}
+
+#[tokio::test]
 async fn a_target_that_is_not_allowed_is_forbidden_even_for_a_dry_run() {
     let (azure, app) = backed_up().await;
     for dry_run in [true, false] {

@@ -11,6 +11,7 @@ use simulator::{
 use crate::world::{
     World,
     faulty::{Flaw, Often},
+    storm::storm,
 };
 
 /// One thing that goes wrong.
@@ -74,21 +75,7 @@ pub(super) fn all() -> Vec<Rule> {
         .into_iter()
         .map(|(name, effect)| vaults(name, true, vec![Fault::new(effect).percent(20, 0).without_token()]))
         .collect();
-    let share = |effect, percent| Fault::new(effect).percent(percent, 0).without_token();
-    rules.push(vaults(
-        "a storm of everything",
-        true,
-        vec![
-            share(gateway(429, None), 3),
-            share(gateway(429, Some(3)), 2),
-            share(gateway(503, None), 2),
-            share(refused(500, "InternalServerError", None), 2),
-            share(Effect::Before(Mishap::Reset), 3),
-            share(Effect::After(Mishap::Reset), 3),
-            share(Effect::After(Mishap::Truncate(100)), 4),
-            share(Effect::Before(Mishap::Hang), 1),
-        ],
-    ));
+    rules.push(vaults("a storm of everything", true, storm(0)));
     let hang = |mishap| Fault::new(mishap).percent(20, 0);
     rules.extend([
         // Believed for a minute each time, which leaves a call few tries.

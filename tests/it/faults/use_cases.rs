@@ -2,12 +2,22 @@
 
 use std::time::Duration;
 
+use futures::{TryStreamExt as _, future};
 use keyvault_backup::{
     backup::{self, Backup},
-    model::{self, BackupId},
+    coverage::{self, Cause, Terms},
+    diff::{Change, Diff, Side},
+    drill,
+    error::Result,
+    model::{self, BackupId, filter::ItemFilter},
     report::{ItemReport, Progress, Status},
-    repository::manifest::{Header, Manifest},
+    repository::{
+        Selector,
+        manifest::{Header, Manifest},
+    },
     restore::{self, OnConflict, OnDeleted, Plan},
+    store::Store as _,
+    verify,
 };
 use simulator::key_vault::{ItemState, Kind, Snapshot};
 use uuid::Uuid;
@@ -25,12 +35,23 @@ pub(super) enum UseCase {
     Full,
     Restore,
     Replace,
+    /// Of a vault in which one blob is damaged.
+    Verify,
+    Drill,
+    /// Between the newest backup and the vault.
+    Diff,
+    /// Of a vault that is well protected, and of one without a backup.
+    Status,
 }
 
 /// One use case in its world.
 pub(super) enum Scene {
     Backup { options: backup::Options, operation: Uuid, before: usize },
     Restore { options: restore::Options, manifest: Box<Manifest>, plan: Option<Box<Plan>>, before: Snapshot },
+    Verify { damaged: String },
+    Drill { operation: Uuid },
+    Diff { truth: Diff },
+    Status,
 }
 
 impl UseCase {
@@ -54,6 +75,23 @@ impl UseCase {
                 let options = backup::Options { full: self == Self::Full, ..world.backup_options() };
                 Scene::Backup { options, operation: Uuid::new_v4(), before: manifests(&world).await.len() }
             }
+            Self::Verify => {
+                let manifest = world.newest(SOURCE).await;
+                let damaged = manifest.items[0].blob.to_string();
+                world.backups.replace(&damaged, "something else".into()).await.unwrap();
+                Scene::Verify { damaged }
+            }
+            Self::Drill => {
+                world.back_up(SOURCE).await.unwrap();
+                Scene::Drill { operation: Uuid::new_v4() }
+            }
+            Self::Diff => {
+                let stage = Stage { world: &world, rule: None, seed: 0 };
+                let truth = compare(&stage).await.unwrap();
+                assert!(truth.count(Change::Rotated) > 0 && truth.failures.is_empty());
+                Scene::Diff { truth }
+            }
+            Self::Status => Scene::Status,
             Self::Restore | Self::Replace => {
                 world.back_up(SOURCE).await.unwrap();
                 let replace = self == Self::Replace;
@@ -100,6 +138,58 @@ impl Scene {
                     _ => Ended::Partly(reports.into_iter().filter_map(|it| Some(it.problem?.message)).collect()),
                 }
             }
+            Self::Verify { damaged } => {
+                let (vault, progress) = (SOURCE.parse().unwrap(), Progress::default());
+                let options = verify::Options { operation: Uuid::from_u128(7), concurrency: 8 };
+                match verify::run(&stage.repository(), &vault, &options, &progress, stage.world.now()).await {
+                    Ok(found) => {
+                        assert!(found.findings.iter().any(|finding| finding.blob == *damaged), "overlooked: {found:?}");
+                        let others = found.findings.into_iter().filter(|finding| finding.blob != *damaged);
+                        let others: Vec<String> = others.map(|finding| finding.message).collect();
+                        if others.is_empty() { Ended::Complete } else { Ended::Partly(others) }
+                    }
+                    Err(error) => Ended::failed(&error),
+                }
+            }
+            Self::Drill { operation } => {
+                let (source, target, progress) = (SOURCE.parse().unwrap(), stage.vault(TARGET), Progress::default());
+                let options = drill::Options { backup: Selector::Latest, sample: None, concurrency: 8 };
+                let (repository, now) = (stage.repository(), stage.world.now());
+                match drill::run(&source, &target, &repository, *operation, &options, &progress, now).await {
+                    Ok(evidence) if evidence.status == Status::Succeeded => Ended::Complete,
+                    Ok(evidence) => {
+                        let items = evidence.items.into_iter().filter_map(|item| item.problem);
+                        Ended::Partly(items.chain(evidence.problems).map(|problem| problem.message).collect())
+                    }
+                    Err(error) => Ended::failed(&error),
+                }
+            }
+            Self::Diff { truth } => match compare(stage).await {
+                Ok(diff) if diff.failures.is_empty() => {
+                    assert_eq!(diff, *truth);
+                    Ended::Complete
+                }
+                Ok(diff) => {
+                    let known = diff.differences.iter().all(|item| truth.differences.contains(item));
+                    assert!(known, "{diff:#?}");
+                    Ended::Partly(diff.failures.into_iter().map(|failure| failure.reason).collect())
+                }
+                Err(error) => Ended::failed(&error),
+            },
+            Self::Status => {
+                let vaults: Vec<model::VaultName> = [SOURCE, TARGET].iter().map(|name| name.parse().unwrap()).collect();
+                let now = stage.world.now();
+                let terms = Terms { scope: vaults.clone(), expect_all: true, max_age: DAY * 3, now };
+                let found = coverage::look(&stage.repository(), vaults, &terms).await;
+                let [source, target] = &found[..] else { panic!("{found:?}") };
+                assert!(!target.attention.is_empty(), "it has no backup: {target:?}");
+                if source.attention.is_empty() && target.attention.iter().all(|it| it.cause == Cause::NeverBackedUp) {
+                    return Ended::Complete;
+                }
+                let all =
+                    source.attention.iter().chain(&target.attention).filter(|it| it.cause != Cause::NeverBackedUp);
+                Ended::Partly(all.map(|attention| attention.message.clone()).collect())
+            }
         }
     }
 
@@ -122,11 +212,25 @@ impl Scene {
                 }
                 self.run(stage).await
             }
+            Self::Drill { .. } => {
+                // One that goes on tells what its first attempt has seen, and then it is over.
+                if matches!(ended, Ended::Failed(_))
+                    && let ended @ (Ended::Complete | Ended::Failed(_)) = self.run(stage).await
+                {
+                    return ended;
+                }
+                *self = Self::Drill { operation: Uuid::new_v4() };
+                self.run(stage).await
+            }
+            Self::Verify { .. } | Self::Diff { .. } | Self::Status => self.run(stage).await,
         }
     }
 
     /// What it says and what is so are the same, and nothing is half done.
     pub(super) async fn assert_true(&self, world: &World, ended: &Ended, case: &str) {
+        if matches!(self, Self::Verify { .. }) {
+            return;
+        }
         let committed = manifests(world).await;
         for manifest in &committed {
             for item in &manifest.items {
@@ -153,6 +257,10 @@ impl Scene {
                     Ended::Failed(_) => (),
                 }
             }
+            Self::Drill { .. } if matches!(ended, Ended::Complete) => {
+                assert!(world.vaults.snapshot(TARGET).items.is_empty(), "{case}: the drill vault is not as it was");
+            }
+            Self::Verify { .. } | Self::Drill { .. } | Self::Diff { .. } | Self::Status => (),
             Self::Restore { before, plan, .. } => {
                 let now = world.vaults.snapshot(TARGET);
                 if plan.is_none() {
@@ -170,6 +278,9 @@ impl Scene {
 
     /// After all is over the vault can be had back whole.
     pub(super) async fn assert_nothing_is_lost(&self, world: &World, case: &str) {
+        if !matches!(self, Self::Backup { .. } | Self::Restore { .. }) {
+            return;
+        }
         let source = world.vaults.snapshot(SOURCE);
         if matches!(self, Self::Backup { .. }) {
             world.vaults.set_latency(Duration::ZERO);
@@ -182,6 +293,17 @@ impl Scene {
         target.items.retain(|key, _| source.items.contains_key(key));
         assert_eq!(source.differences(&target), Vec::<String>::new(), "{case}");
     }
+}
+
+/// The newest backup, and what its vault lists.
+async fn compare(stage: &Stage<'_>) -> Result<Diff> {
+    let (repository, vault) = (stage.repository(), stage.vault(SOURCE));
+    let newest = repository.find(vault.name(), &Selector::Latest).await?;
+    let manifest = repository.open(&newest).await?;
+    let vault = &vault;
+    let listings = model::Kind::ALL.map(|kind| async move { (kind, vault.list(kind).try_collect().await) });
+    let listings: Vec<(_, Result<Vec<_>>)> = future::join_all(listings).await;
+    Ok(Diff::between(Side::of_backup(manifest)?, Side::of_vault(listings, ItemFilter::all())))
 }
 
 async fn back_up(stage: &Stage<'_>, options: &backup::Options, operation: Uuid) -> Ended {

@@ -8,6 +8,7 @@ use keyvault_backup::{
     repository::{BackupRef, Repository, Selector, manifest::Manifest},
     restore,
     store::{local::LocalStore, memory::MemoryStore},
+    verify,
 };
 use sha2::{Digest as _, Sha256};
 use simulator::key_vault::Kind;
@@ -58,6 +59,15 @@ fn copy(from: &Path, to: &Path) {
 fn item(text: &str) -> ItemId {
     let (kind, name) = text.split_once('/').unwrap();
     ItemId { kind: kind.parse().unwrap(), name: name.parse().unwrap() }
+}
+
+#[tokio::test]
+async fn the_backups_of_format_version_1_are_verified() {
+    let frozen = Frozen::open();
+    let options = verify::Options { operation: uuid::Uuid::from_u128(1), concurrency: 2 };
+    let now = "2026-11-23T00:00:00Z".parse().unwrap();
+    let found = verify::run(&frozen.repository, &frozen.vault, &options, &Progress::default(), now).await.unwrap();
+    assert_eq!((found.backups, found.sound_backups, found.findings), (2, 2, Vec::new()));
 }
 
 #[tokio::test]

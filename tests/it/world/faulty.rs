@@ -3,6 +3,7 @@
 use std::{
     fmt,
     future::Future,
+    ops::Range,
     sync::{
         Arc, Mutex,
         atomic::{AtomicU64, Ordering},
@@ -160,8 +161,8 @@ impl<S: Store> Store for Faulty<S> {
         self.read_by(name, self.inner.read(name)).await
     }
 
-    async fn read_start(&self, name: &str, length: u64) -> Result<Bytes> {
-        self.read_by(name, self.inner.read_start(name, length)).await
+    async fn read_part(&self, name: &str, range: Range<u64>) -> Result<Bytes> {
+        self.read_by(name, self.inner.read_part(name, range)).await
     }
 
     fn list(&self, prefix: &str, after: Option<&str>) -> BoxStream<'_, Result<Entry>> {

@@ -4,6 +4,7 @@
 use std::{
     fmt,
     future::{Future, pending},
+    ops::Range,
     sync::{
         Arc,
         atomic::{AtomicU64, Ordering},
@@ -143,8 +144,8 @@ impl<S: Store> Store for Stopping<S> {
         self.steps.step(self.inner.read(name), down).await
     }
 
-    async fn read_start(&self, name: &str, length: u64) -> Result<Bytes> {
-        self.steps.step(self.inner.read_start(name, length), down).await
+    async fn read_part(&self, name: &str, range: Range<u64>) -> Result<Bytes> {
+        self.steps.step(self.inner.read_part(name, range), down).await
     }
 
     fn list(&self, prefix: &str, after: Option<&str>) -> BoxStream<'_, Result<Entry>> {

@@ -1,0 +1,160 @@
+//! Memory does not grow with what the manifests hold: the real binary on repositories of two sizes.
+
+use std::{
+    fs,
+    io::Write as _,
+    path::Path,
+    process::Stdio,
+    time::{Duration, Instant},
+};
+
+use keyvault_backup::{
+    model::{Attributes, BackupId, ItemId, Kind, Sealed, Timestamp},
+    report::Status,
+    repository::manifest::{Counts, FORMAT_VERSION, Header, Item, Manifest},
+};
+use tempfile::TempDir;
+
+use super::VAULT;
+use crate::{
+    local_azure::{BINARY, LIMIT},
+    world::BEGINNING,
+};
+
+const MIB: u64 = 1024 * 1024;
+
+/// What Key Vault makes of a small secret, in bytes.
+const ITEM: usize = 3_724;
+
+/// A folder with so many items and two backups that hold all of them.
+fn repository(items: usize) -> TempDir {
+    let folder = TempDir::new().unwrap();
+    let begun = Timestamp::from_unix(BEGINNING);
+    let first = BackupId::new(begun, 1);
+    let write = |name: &str, bytes: &[u8]| {
+        let path = folder.path().join(name);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(path, bytes).unwrap();
+    };
+    let attributes = Attributes {
+        enabled: true,
+        created: begun,
+        updated: begun,
+        not_before: None,
+        expires: None,
+        content_type: Some("text/plain".into()),
+        thumbprint: None,
+        tags: [("owner".into(), "payments".into())].into(),
+    };
+    let items: Vec<Item> = (0..items)
+        .map(|number| {
+            let bytes: Vec<u8> = number.to_string().bytes().cycle().take(ITEM).collect();
+            let sha256 = Sealed::new(bytes.clone()).sha256();
+            let id = ItemId { kind: Kind::Secrets, name: format!("secret-{number:06}").parse().unwrap() };
+            let blob = format!("vaults/{VAULT}/items/{first}/{id}.{}.{sha256}.backup", attributes.fingerprint());
+            write(&blob, &bytes);
+            Item {
+                id,
+                version: "8f3a5d1c2b4e4f60a7c9d0e1f2a3b4c5".into(),
+                ties: Vec::new(),
+                versions: 1,
+                attributes: attributes.clone(),
+                blob: blob.into(),
+                size: ITEM as u64,
+                sha256: sha256.into(),
+                taken_at: begun,
+                stale: None,
+            }
+        })
+        .collect();
+    for (number, previous_backup) in [(1, None), (2, Some(first.clone()))] {
+        let id = BackupId::new(begun, number);
+        let mut counts = Counts { read: items.len() as u64, ..Default::default() };
+        items.iter().for_each(|item| counts.add(item.id.kind, item.size));
+        let header = Header {
+            format_version: FORMAT_VERSION,
+            tool_version: "0.1.0".into(),
+            backup_id: id.clone(),
+            vault: VAULT.parse().unwrap(),
+            vault_uri: format!("https://{VAULT}.vault.azure.net"),
+            started_at: begun,
+            finished_at: begun,
+            status: Status::Succeeded,
+            full: true,
+            label: None,
+            previous_backup,
+            filter: Vec::new(),
+            guard: None,
+            counts,
+            failures: Vec::new(),
+        };
+        let text = Manifest { header, items: items.clone() }.encode().unwrap();
+        write(&format!("vaults/{VAULT}/backups/{id}.json"), &text);
+    }
+    folder
+}
+
+/// Runs `verify` on the folder: how long it took, and the most memory it had, in bytes.
+async fn measure(folder: &Path, items: usize) -> (Duration, u64) {
+    let start = Instant::now();
+    let mut child = tokio::process::Command::new(BINARY)
+        .args(["verify", VAULT, "--output", "json"])
+        .env_clear()
+        .env("BACKUP_STORE_URL", format!("file://{}", folder.display()))
+        .env("STATE_STORE_URL", format!("file://{}/state", folder.display()))
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .kill_on_drop(true)
+        .spawn()
+        .unwrap();
+    let status = format!("/proc/{}/status", child.id().unwrap());
+    // The system keeps the high-water mark; it is gone with the process, so it is looked at until then.
+    let mut look = tokio::time::interval(Duration::from_millis(2));
+    let mut peak = 0;
+    let mut out = child.stdout.take().unwrap();
+    let read = async {
+        let mut text = String::new();
+        tokio::io::AsyncReadExt::read_to_string(&mut out, &mut text).await.unwrap();
+        (child.wait().await.unwrap(), text)
+    };
+    tokio::pin!(read);
+    let (ended, text) = loop {
+        tokio::select! {
+            ended = &mut read => break ended,
+            _ = look.tick() => peak = peak.max(high_water(&status)),
+        }
+        assert!(start.elapsed() < LIMIT, "it does not end");
+    };
+    assert!(ended.success(), "{text}");
+    let body: serde_json::Value = serde_json::from_str(&text).unwrap();
+    let counts = &body["value"][0]["counts"];
+    assert_eq!((&counts["blobs"], &counts["soundBackups"]), (&items.into(), &2.into()), "{body}");
+    (start.elapsed(), peak)
+}
+
+/// `VmHWM` in bytes; 0 when the process has ended.
+fn high_water(status: &str) -> u64 {
+    let text = fs::read_to_string(status).unwrap_or_default();
+    let line =
+        text.lines().find_map(|line| line.strip_prefix("VmHWM:")?.trim().strip_suffix(" kB")?.parse::<u64>().ok());
+    line.unwrap_or_default() * 1024
+}
+
+#[tokio::test]
+async fn ten_thousand_items_are_verified_in_little_more_memory_than_a_thousand() {
+    let mut peaks = Vec::new();
+    for items in [1_000, 10_000] {
+        let folder = repository(items);
+        let (took, peak) = measure(folder.path(), items).await;
+        let line = format!(
+            "verify of {items} items, 2 backups: {:.1} MiB at most, {:.2} s",
+            peak as f64 / MIB as f64,
+            took.as_secs_f64()
+        );
+        writeln!(std::io::stderr(), "{line}").unwrap();
+        peaks.push(peak);
+    }
+    let [few, many] = peaks[..] else { unreachable!() };
+    assert!(few > MIB && many < 64 * MIB, "{few} and {many} bytes");
+    assert!(many < few + 12 * MIB, "{few} bytes for 1,000 items, {many} for 10,000");
+}
