@@ -19,8 +19,11 @@ cargo clippy --workspace --all-targets --quiet -- --deny warnings
 step "Documentation"
 RUSTDOCFLAGS="--deny warnings" cargo doc --workspace --no-deps --document-private-items --quiet
 
-step "Release build: the end-to-end tests run the binary that is shipped"
-cargo build --release --bins --example quickstart
+step "Package: the end-to-end tests run the binary that is shipped"
+scripts/package.sh
+
+step "Quickstart"
+cargo build --release --example quickstart
 
 step "Tests"
 cargo test --workspace --quiet

@@ -1,14 +1,13 @@
 #!/usr/bin/env bash
 # Installs what the tests need besides Rust into target/tools: Microsoft's Azurite, the official JavaScript and Python
-# clients of Key Vault, and schemathesis. Versions are pinned in simulator/sdk-tests and tests/requirements.txt. Quick
-# when everything is already there.
+# clients of Key Vault, schemathesis, and what checks infra: checkov and Microsoft's parser of Kusto. Versions are pinned
+# in simulator/sdk-tests and tests/*requirements.txt. Quick when everything is already there.
 #
 # Needs Node 20 or later with npm, and Python 3.10 or later with the venv module.
 set -euo pipefail
 
 repository=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 pins=$repository/simulator/sdk-tests
-packages=("$pins/requirements.txt" "$repository/tests/requirements.txt") # of Python
 tools=${CARGO_TARGET_DIR:-$repository/target}/tools
 
 main() {
@@ -16,7 +15,8 @@ main() {
     exec 9>"$tools/.lock"
     if command -v flock >/dev/null; then flock 9; fi # two test runs at once must not install over each other
     javascript
-    python
+    python python "$pins/requirements.txt" "$repository/tests/requirements.txt"
+    python infra "$repository/tests/infra-requirements.txt"
 }
 
 javascript() {
@@ -34,22 +34,23 @@ javascript() {
     echo "$wanted" >"$tools/.javascript"
 }
 
+# python NAME LIST…: the virtual environment NAME with the packages of those lists.
 python() {
+    local name=$1 packages=("${@:2}") wanted
     need python3 "Install Python 3.10 or later"
     python3 -c 'import sys; sys.exit(sys.version_info < (3, 10))' ||
         fail "$(python3 --version) is too old for the Key Vault clients. Install Python 3.10 or later."
-    local wanted
     wanted="$(fingerprint "${packages[@]}") $(python3 --version)"
-    [[ -x $tools/python/bin/python && $(installed python) == "$wanted" ]] && return
+    [[ -x $tools/$name/bin/python && $(installed "$name") == "$wanted" ]] && return
     python3 -c 'import ensurepip, venv' 2>/dev/null ||
         fail "This Python cannot make virtual environments. Install its venv module (on Debian and Ubuntu: apt-get install python3-venv)."
-    say "Installing the Python clients of Key Vault and schemathesis into $tools"
-    rm -rf "$tools/python"
-    python3 -m venv "$tools/python" >&2 ||
-        fail "python3 -m venv could not make $tools/python; its own message is above."
-    "$tools/python/bin/python" -m pip install --quiet --disable-pip-version-check "${packages[@]/#/--requirement=}" >&2 ||
+    say "Installing ${packages[*]##"$repository/"} into $tools/$name"
+    rm -rf "${tools:?}/$name"
+    python3 -m venv "$tools/$name" >&2 ||
+        fail "python3 -m venv could not make $tools/$name; its own message is above."
+    "$tools/$name/bin/python" -m pip install --quiet --disable-pip-version-check "${packages[@]/#/--requirement=}" >&2 ||
         fail "pip could not install the packages of ${packages[*]}; its own message is above."
-    echo "$wanted" >"$tools/.python"
+    echo "$wanted" >"$tools/.$name"
 }
 
 need() { command -v "$1" >/dev/null || fail "The tests need $1, which is not on the path. $2."; }

@@ -5,6 +5,7 @@ mod backup;
 mod diff;
 mod drill;
 mod guard;
+mod prune;
 mod restore;
 mod sweep;
 mod verify;
@@ -14,6 +15,7 @@ pub use self::{
     diff::{Against, Comparison, compare, newest_backup},
     drill::{DrillRequest, check_drill_vault, drill, give_up_drill},
     guard::acknowledge_guard,
+    prune::{plan_prune, prune},
     restore::{RestoreRequest, check_restore, plan_restore, restore},
     sweep::sweep,
     verify::verify,

@@ -13,6 +13,7 @@ use crate::{
     error::Error,
     jobs::Comparison,
     model::{Label, VaultName},
+    prune::{self, Unnamed},
     report::{Problem, Snapshot, Status},
     repository::{
         BackupRef,
@@ -349,4 +350,43 @@ pub fn plan(plan: &Plan) -> Value {
         "estimatedSeconds": plan.estimated_seconds,
         "items": items,
     })
+}
+
+/// What a prune of a vault did; without a report, what it would do.
+pub fn prune(plan: &prune::Plan, report: Option<&prune::Report>) -> Value {
+    let backups: Vec<Value> = plan
+        .backups
+        .iter()
+        .map(|row| {
+            let mut body = json!({
+                "id": row.backup.id,
+                "action": if row.is_removed() { "remove" } else { "keep" },
+                "reasons": row.reasons,
+            });
+            if let Some(label) = &row.backup.label {
+                body["label"] = label.as_str().into();
+            }
+            body
+        })
+        .collect();
+    let Unnamed { blobs, bytes, young, protected, doubtful } = plan.unnamed;
+    let mut body = json!({
+        "vault": plan.vault,
+        "dryRun": report.is_none(),
+        "backups": backups,
+        "unnamedBlobs":
+            { "remove": blobs, "bytes": bytes, "young": young, "protected": protected, "doubtful": doubtful },
+    });
+    if let Some(guard) = &plan.guard {
+        body["guard"] = json!(guard);
+    }
+    if let Some(report) = report {
+        body["removed"] = json!({ "backups": report.backups, "blobs": report.blobs, "bytes": report.bytes });
+        body["protected"] = json!({ "backups": report.protected_backups, "blobs": report.protected_blobs });
+        if let Some(until) = report.protected_until {
+            body["protected"]["untilDateTime"] = until.to_string().into();
+        }
+        body["message"] = plan.describe(report).into();
+    }
+    body
 }

@@ -11,6 +11,7 @@ pub mod manifest;
 mod names;
 pub mod operation;
 pub mod reading;
+mod removal;
 mod selector;
 mod unfinished;
 
@@ -49,7 +50,7 @@ pub struct Repository {
 }
 
 /// A backup as a listing shows it.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct BackupRef {
     /// The vault it is of.
     pub vault: VaultName,
@@ -199,7 +200,8 @@ impl Repository {
         Ok(sealed)
     }
 
-    /// Takes the right to be the only one that backs this vault up, for `operation`.
+    /// Takes the right to be the only one that backs this vault up, for `operation`, or that prunes it: then the nil id,
+    /// so that a backup that comes second does not take the holder for another backup and itself for not needed.
     pub async fn lock(&self, vault: &VaultName, operation: Uuid) -> Result<Lock> {
         match self.state.lease(&names::lease(vault)).await {
             Ok(lease) => {
@@ -213,7 +215,7 @@ impl Repository {
                     Err(error) if error.kind() == ErrorKind::NotFound => None,
                     Err(error) => return Err(error),
                 };
-                Ok(Lock::HeldBy(holder))
+                Ok(Lock::HeldBy(holder.filter(|holder: &Uuid| !holder.is_nil())))
             }
             Err(error) => Err(error),
         }
@@ -223,8 +225,12 @@ impl Repository {
     /// Nothing is visible before [`Draft::commit`].
     pub async fn begin(&self, vault: &VaultName, id: &BackupId, label: Option<&Label>) -> Result<Draft> {
         let entries: Vec<_> = self.backups.list(&names::items(vault, id), None).try_collect().await?;
+        // Safety copies are written without the vault's lease, so that a prune beside a restore that goes on after days
+        // could remove what its first attempt left: they are taken anew.
+        let is_safety_copy = label.is_some_and(Label::is_of_safety_copy);
         let leftovers = entries
             .into_iter()
+            .filter(|_| !is_safety_copy)
             .filter_map(|entry| {
                 let blob = names::parse_item(&entry.name)?;
                 let written = Timestamp::from(entry.created);
@@ -389,7 +395,7 @@ impl fmt::Display for BackupRef {
 pub enum Lock {
     /// The vault is ours until the lease is released.
     Taken(Box<dyn Lease>),
-    /// Another operation is at work on it, or the same one in another worker.
+    /// Another operation is at work on it, or the same one in another worker; or one that is no backup, without an id.
     HeldBy(Option<Uuid>),
 }
 

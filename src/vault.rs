@@ -55,8 +55,9 @@ pub const DEADLINE: Duration = Duration::from_secs(300);
 /// Learn, "Key Vault backup").
 const ATTEMPT: Duration = Duration::from_secs(120);
 
-/// After so many calls in a row that used up their time, nothing more is asked of the vault. Else a vault that is down,
-/// or lets one operation fail, would hold up a run for minutes with each item that is left: for days when it is large.
+/// After so many calls of one sort in a row that used up their time, no more of that sort are sent. Else a vault that is
+/// down, or lets one operation fail, would hold up a run for minutes with each item that is left: for days when it is
+/// large.
 const MOST_UNANSWERED: u32 = 32;
 
 /// How long a failure that further attempts seldom mend is tried again.
@@ -70,8 +71,8 @@ pub struct Vault {
     keys: KeyClient,
     certificates: CertificateClient,
     pacing: Arc<Pacing>,
-    /// How many calls in a row have used up their time without an answer that helps.
-    unanswered: AtomicU32,
+    /// By [`Action`], how many calls in a row have used up their time without an answer that helps.
+    unanswered: [AtomicU32; Action::COUNT],
 }
 
 /// An item as a listing shows it.
@@ -136,7 +137,7 @@ impl Vault {
             name,
             uri,
             pacing,
-            unanswered: AtomicU32::new(0),
+            unanswered: Default::default(),
         })
     }
 
@@ -378,10 +379,11 @@ impl Vault {
     where
         F: Future<Output = azure_core::Result<T>>,
     {
-        if self.unanswered.load(Ordering::Relaxed) >= MOST_UNANSWERED {
+        let unanswered = &self.unanswered[doing.action as usize];
+        if unanswered.load(Ordering::Relaxed) >= MOST_UNANSWERED {
             let message = format!(
-                "{doing}: it was not tried, because vault {} has failed {MOST_UNANSWERED} times in a row, each time until \
-                 the time of a call was over. Try again later.",
+                "{doing}: it was not tried, because vault {} has let that fail {MOST_UNANSWERED} times in a row, each \
+                 time until the time of a call was over. Try again later.",
                 self.name
             );
             return Err(Error::new(ErrorKind::Unavailable, message));
@@ -391,7 +393,7 @@ impl Vault {
         loop {
             let refusal = match pacing::within(ATTEMPT, attempt()).await {
                 Some(Ok(value)) => {
-                    self.unanswered.store(0, Ordering::Relaxed);
+                    unanswered.store(0, Ordering::Relaxed);
                     return Ok(value);
                 }
                 Some(Err(error)) => refusal::read(doing, error),
@@ -399,7 +401,7 @@ impl Vault {
             };
             let limit = match refusal.again {
                 Again::Never => {
-                    self.unanswered.store(0, Ordering::Relaxed);
+                    unanswered.store(0, Ordering::Relaxed);
                     return Err(refusal.error);
                 }
                 Again::Briefly => BRIEFLY,
@@ -407,7 +409,7 @@ impl Vault {
             };
             let wait = pause.mul_f64(fastrand::f64());
             if start.elapsed() + wait >= limit {
-                self.unanswered.fetch_add(1, Ordering::Relaxed);
+                unanswered.fetch_add(1, Ordering::Relaxed);
                 return Err(refusal.error);
             }
             tracing::debug!(vault = %self.name, error = %refusal.error, "trying again");

@@ -37,8 +37,6 @@ pub(super) const EXIT_CODES: &str = "Exit codes:
 /// A wrong command line.
 pub(super) const USAGE: u8 = 2;
 
-const IN_PART: u8 = 3;
-
 const DAMAGED: u8 = 7;
 
 /// The table: what the caller can do, as an exit code.
@@ -61,6 +59,9 @@ impl End {
     /// Everything was done.
     pub(super) const GOOD: Self = Self(0);
 
+    /// Something was left undone.
+    pub(super) const IN_PART: Self = Self(3);
+
     /// It was looked for damage, and there is some.
     pub(super) const DAMAGED: Self = Self(DAMAGED);
 
@@ -71,17 +72,19 @@ impl End {
 
     /// What operations came to: done in part unless all went well or all failed.
     pub(super) fn of_operations<'a>(results: impl IntoIterator<Item = Result<&'a Operation, &'a Error>>) -> Self {
-        let ends: Vec<Self> = results
-            .into_iter()
-            .map(|result| match result {
-                Ok(operation) => Self::of_operation(operation),
-                Err(error) => Self::of_errors(std::slice::from_ref(error)),
-            })
-            .collect();
+        Self::of_all(results.into_iter().map(|result| match result {
+            Ok(operation) => Self::of_operation(operation),
+            Err(error) => Self::of_errors(std::slice::from_ref(error)),
+        }))
+    }
+
+    /// What several things came to, each with an end of its own.
+    pub(super) fn of_all(ends: impl IntoIterator<Item = Self>) -> Self {
+        let ends: Vec<Self> = ends.into_iter().collect();
         match ends.first() {
             Some(first) if ends.iter().all(|end| end == first) => *first,
-            Some(first) if !ends.iter().any(|end| matches!(end.0, 0 | IN_PART)) => *first,
-            Some(_) => Self(IN_PART),
+            Some(first) if !ends.iter().any(|end| [Self::GOOD, Self::IN_PART].contains(end)) => *first,
+            Some(_) => Self::IN_PART,
             None => Self::GOOD,
         }
     }
@@ -92,7 +95,7 @@ impl End {
         for one in found {
             match one {
                 Ok(false) => (),
-                Ok(true) => return Self(IN_PART),
+                Ok(true) => return Self::IN_PART,
                 Err(error) => end = Self::of_errors(&[error]),
             }
         }
@@ -102,19 +105,19 @@ impl End {
     /// What a comparison came to, as of the program `diff`; something that could not be compared counts more.
     pub(super) fn of_diff(diff: &Diff) -> Self {
         let in_part = !diff.failures.is_empty();
-        Self(if in_part { IN_PART } else { u8::from(!diff.differences.is_empty()) })
+        if in_part { Self::IN_PART } else { Self(u8::from(!diff.differences.is_empty())) }
     }
 
     fn of_operation(operation: &Operation) -> Self {
-        Self(match operation.status {
-            Status::Succeeded => 0,
-            Status::PartiallySucceeded => IN_PART,
+        match operation.status {
+            Status::Succeeded => Self::GOOD,
+            Status::PartiallySucceeded => Self::IN_PART,
             _ => {
                 let of_items = operation.items.iter().filter_map(|item| item.problem.as_ref());
                 let first = operation.problems.iter().chain(of_items).next();
-                first.and_then(|problem| ErrorKind::from_code(&problem.code)).map_or(1, code_of)
+                Self(first.and_then(|problem| ErrorKind::from_code(&problem.code)).map_or(1, code_of))
             }
-        })
+        }
     }
 }
 

@@ -1,21 +1,142 @@
 //! `keyvault-backup prune`.
 
 use clap::Args;
+use indicatif::HumanBytes;
+use serde_json::{Value, json};
+use uuid::Uuid;
 
-use super::print::{End, Printer};
+use super::{
+    now,
+    print::{End, Printer, table},
+    vaults,
+};
 use crate::{
     config::connect::Connections,
     error::{Error, ErrorKind, Result},
+    jobs, json,
+    model::VaultName,
+    prune::{Plan, Prune as Pruned, Report},
+    repository::{BackupRef, Selector},
+    retention::{Quality, Reason},
 };
 
 #[derive(Debug, Args)]
+#[command(
+    after_help = "What is never removed: the newest backup and the newest complete one; the last copy of an item \
+    that may still be in the vault; anything while the guard is up.\n\n\
+    Examples:\n  \
+    keyvault-backup prune --backup-keep daily=35,monthly=12 --dry-run\n  \
+    keyvault-backup prune contoso-prod\n  \
+    keyvault-backup prune contoso-prod --remove before-upgrade"
+)]
 pub(super) struct Prune {
-    /// Names or URIs of vaults.
+    /// Names or URIs of vaults [default: all of BACKUP_VAULTS].
     vaults: Vec<String>,
+    /// Show what would be removed, and change nothing.
+    #[arg(long)]
+    dry_run: bool,
+    /// Remove this backup of the vault, by id or label, and no other: the policy is left aside. Can be repeated.
+    #[arg(long, value_name = "BACKUP")]
+    remove: Vec<Selector>,
 }
 
+/// What came of one vault; without a report it was a dry run.
+type Row = (VaultName, Result<(Plan, Option<Report>)>);
+
 impl Prune {
-    pub(super) async fn run(self, _connections: &Connections, _printer: &Printer) -> Result<End> {
-        Err(Error::new(ErrorKind::Internal, format!("This command has no code for {:?}.", self.vaults)))
+    pub(super) async fn run(self, connections: &Connections, printer: &Printer) -> Result<End> {
+        if !self.remove.is_empty() && self.vaults.len() != 1 {
+            let message = "Backups are removed by name from one vault at a time: name the vault before --remove.";
+            return Err(Error::invalid("remove", message));
+        }
+        let mut rows: Vec<Row> = Vec::new();
+        for vault in vaults(connections, &self.vaults)? {
+            let result = self.prune(connections, &vault).await;
+            rows.push((vault, result));
+        }
+        if printer.is_json() {
+            printer.json(&json!({ "value": rows.iter().map(describe).collect::<Vec<_>>() }));
+        } else {
+            rows.iter().for_each(|row| print(printer, row));
+        }
+        Ok(End::of_all(rows.iter().map(|(_, result)| match result {
+            Ok((plan, _)) if stays(plan).next().is_some() => End::IN_PART,
+            Ok(_) => End::GOOD,
+            Err(error) => End::of_errors(std::slice::from_ref(error)),
+        })))
+    }
+
+    async fn prune(&self, connections: &Connections, vault: &VaultName) -> Result<(Plan, Option<Report>)> {
+        if self.dry_run {
+            return Ok((jobs::plan_prune(connections, vault, &self.remove, now()).await?, None));
+        }
+        match jobs::prune(connections, vault, &self.remove, Uuid::new_v4(), now()).await? {
+            Pruned::Done(plan, report) => Ok((*plan, Some(report))),
+            Pruned::Busy => {
+                let message = format!(
+                    "A backup or another prune is at work on vault {vault}. Try again when it has ended; a run that died \
+                     gives way within half a minute."
+                );
+                Err(Error::new(ErrorKind::Busy, message))
+            }
+        }
+    }
+}
+
+/// The backups that somebody wanted to go and that stay for a reason a person can do something about.
+fn stays(plan: &Plan) -> impl Iterator<Item = (&BackupRef, &[Reason])> {
+    let rows = plan.backups.iter().filter(|row| plan.was_asked_for(row));
+    rows.map(|row| (&row.backup, &row.reasons[..]))
+}
+
+fn describe((vault, result): &Row) -> Value {
+    match result {
+        Ok((plan, report)) => json::prune(plan, report.as_ref()),
+        Err(error) => {
+            let mut body = json::error(std::slice::from_ref(error));
+            body["vault"] = vault.as_str().into();
+            body
+        }
+    }
+}
+
+fn print(printer: &Printer, (vault, result): &Row) {
+    let (plan, report) = match result {
+        Ok((plan, report)) => (plan, report),
+        Err(error) => return printer.complain(format!("{vault}: {}", error.chain())),
+    };
+    if plan.backups.is_empty() {
+        return printer.line(format!("There is no backup of vault {vault}."));
+    }
+    let mut table = table(&["Backup", "Label", "Result", "Action", "Why"]);
+    for row in &plan.backups {
+        let action = match (row.is_removed(), report) {
+            (true, None) => "would be removed",
+            (true, Some(_)) => "remove",
+            (false, _) => "keep",
+        };
+        let quality = match row.quality {
+            Quality::Whole => "Succeeded",
+            Quality::Incomplete => "Incomplete",
+            Quality::Unreadable => "Unreadable",
+        };
+        let label = row.backup.label.as_ref().map(ToString::to_string).unwrap_or_default();
+        let reasons: Vec<String> = row.reasons.iter().map(ToString::to_string).collect();
+        table.add_row([row.backup.id.as_str(), &label, quality, action, &reasons.join(", ")]);
+    }
+    printer.line(format!("Vault {vault}"));
+    printer.line(table);
+    match report {
+        Some(report) => printer.line(plan.describe(report)),
+        None => printer.line(format!(
+            "This would remove {} backups and {} item blobs ({}).",
+            plan.removed().count(),
+            plan.unnamed.blobs,
+            HumanBytes(plan.unnamed.bytes)
+        )),
+    }
+    for (backup, reasons) in stays(plan) {
+        let reasons: Vec<String> = reasons.iter().map(ToString::to_string).collect();
+        printer.complain(format!("Backup {backup} of vault {vault} stays: {}.", reasons.join(", ")));
     }
 }

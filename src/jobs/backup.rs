@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
+use super::prune::after_backup;
 use crate::{
     backup::{self, Backup},
     config::connect::{Connections, Role},
@@ -53,14 +54,18 @@ pub async fn back_up(
             concurrency: config.concurrency,
             guard: config.guard,
         };
-        let vault = connections.vault(&vault, Role::Backup)?;
-        backup::run(&vault, &repository, operation_id, &options, progress, now).await.map(|backup| match backup {
+        let source = connections.vault(&vault, Role::Backup)?;
+        match backup::run(&source, &repository, operation_id, &options, progress, now).await? {
             Backup::Committed(header) => {
                 tell_guard(&header, operation_id);
-                backup_done(&header)
+                let mut done = backup_done(&header);
+                if let Some(retention) = after_backup(connections, &vault, operation_id, now).await {
+                    done.message = format!("{} {retention}", done.message);
+                }
+                Ok(done)
             }
-            Backup::NotNeeded => not_needed(),
-        })
+            Backup::NotNeeded => Ok(not_needed()),
+        }
     };
     let result = attempt(&repository, operation, attempts, progress, now, work).await;
     tell_backup(&vault, &result);

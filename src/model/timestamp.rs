@@ -35,7 +35,7 @@ impl Timestamp {
         self.0 - earlier.0
     }
 
-    pub(super) fn date_time(self) -> OffsetDateTime {
+    pub(crate) fn date_time(self) -> OffsetDateTime {
         OffsetDateTime::from_unix_timestamp(self.0).unwrap_or(OffsetDateTime::UNIX_EPOCH)
     }
 }

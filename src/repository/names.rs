@@ -51,9 +51,14 @@ pub(super) fn parse_manifest(name: &str) -> Option<(BackupId, Option<Label>)> {
     }
 }
 
+/// The folder of all item blobs of a vault.
+pub(super) fn all_items(vault: &VaultName) -> String {
+    format!("{VAULTS}{vault}/items/")
+}
+
 /// The folder of the item blobs that one backup wrote.
 pub(super) fn items(vault: &VaultName, id: &BackupId) -> String {
-    format!("{VAULTS}{vault}/items/{id}/")
+    format!("{}{id}/", all_items(vault))
 }
 
 /// An item blob. Its name holds what was listed (the fingerprint) and what it contains (the SHA-256): a run that goes

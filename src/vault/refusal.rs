@@ -39,6 +39,11 @@ pub(super) enum Action {
     Purge,
 }
 
+impl Action {
+    /// How many there are.
+    pub(super) const COUNT: usize = Self::Purge as usize + 1;
+}
+
 /// What the operation was on.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Subject<'a> {

@@ -3,12 +3,13 @@
 //! production names; a managed-identity endpoint with one identity for each part; Microsoft's Azurite for blobs and
 //! queues, over HTTPS and with tokens.
 //!
-//! `scripts/test.sh` builds the binary and installs what is not Rust. Without it these tests fail and say so.
+//! `scripts/test.sh` packages the binary and installs what is not Rust. Without it these tests fail and say so.
 
 mod app;
 mod cloud;
 mod delivery;
 mod interruption;
+mod package;
 mod settings;
 mod situations;
 mod without_us;

@@ -159,6 +159,7 @@ every_rule! {
     a_full_backup_under_every_fault: UseCase::Full,
     a_restore_under_every_fault: UseCase::Restore,
     a_restore_that_replaces_under_every_fault: UseCase::Replace,
+    a_prune_under_every_fault: UseCase::Prune,
     a_verification_under_every_fault: UseCase::Verify,
     a_drill_under_every_fault: UseCase::Drill,
     a_comparison_with_the_vault_under_every_fault: UseCase::Diff,

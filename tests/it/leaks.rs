@@ -144,13 +144,14 @@ async fn the_command_line_shows_no_secret_at_trace_level() {
             vec!["status", "--output", "json"],
             vec!["guard", "contoso-prod"],
             vec!["verify", "contoso-prod"],
+            vec!["prune", "--backup-keep", "last=1", "--output", "json"],
         ] {
             let ran = azure.run_with(&[("LOG_LEVEL", "trace")], &arguments).await;
             assert_eq!(
                 ran.code == 0,
                 !troubled
                     || arguments.contains(&"--dry-run")
-                    || ["show", "list", "status", "guard", "verify"].contains(&arguments[0]),
+                    || ["show", "list", "status", "guard", "verify", "prune"].contains(&arguments[0]),
                 "{arguments:?}: {} {}",
                 ran.code,
                 ran.stdout

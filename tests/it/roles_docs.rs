@@ -1,5 +1,7 @@
 //! The data actions that README gives the identities: enough, and none too many.
 
+use std::collections::BTreeSet;
+
 use keyvault_backup::{
     report::{Progress, Status},
     restore,
@@ -96,4 +98,22 @@ pub(crate) fn rights_in(row: &str) -> Vec<String> {
         .collect();
     assert!(rights.len() >= 6, "{rights:?}");
     rights
+}
+
+/// What README's table gives that identity at that place: data actions in full, or names of built-in roles.
+pub(crate) fn documented_on(identity: &str, place: &str) -> BTreeSet<String> {
+    let text = read("README.md");
+    let mut rows = text.lines().skip_while(|line| !line.starts_with(&format!("| {identity} |"))).enumerate();
+    let rows = rows.by_ref().take_while(|(index, line)| *index == 0 || line.starts_with("| |"));
+    let cells = rows.map(|(_, line)| line.trim_matches('|').split('|').map(str::trim).collect::<Vec<_>>());
+    let row = cells.into_iter().find(|cells| cells[1] == place);
+    let rights = row.unwrap_or_else(|| panic!("README gives the {identity} nothing on {place}"))[2];
+    if !rights.contains('`') {
+        return rights.split(", ").map(str::to_owned).collect();
+    }
+    let whole = |right: &str| match right.strip_prefix("…/blobs") {
+        Some(rest) => format!("Microsoft.Storage/storageAccounts/blobServices/containers/blobs{rest}"),
+        None => right.replace('…', "Microsoft.KeyVault/vaults"),
+    };
+    rights.split('`').skip(1).step_by(2).map(whole).collect()
 }

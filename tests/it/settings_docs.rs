@@ -8,7 +8,7 @@ use std::{
 use keyvault_backup::config::{Config, Settings};
 use serde_json::Value;
 
-use crate::{format_docs::read, tidy::visit};
+use crate::{format_docs::read, infra, tidy::visit};
 
 /// Read by the Functions host itself.
 const OF_THE_HOST: [&str; 2] = ["FUNCTIONS_WORKER_RUNTIME", "AzureWebJobsStorage"];
@@ -66,6 +66,32 @@ fn the_example_of_local_settings_holds_every_setting_and_the_defaults() {
     };
     let [example, least] = [example, least].map(|settings| Config::read(&settings).unwrap());
     assert_eq!(format!("{example:?}"), format!("{least:?}"), "what the example writes out are the defaults");
+}
+
+#[test]
+fn the_infrastructure_sets_every_setting_and_no_other_with_the_defaults_of_the_code() {
+    let set = infra::variable("infra/main.bicep", "settings").as_object().unwrap();
+    let mut expected: BTreeSet<String> = settings().into_keys().collect();
+    expected.extend(settings_of_functions());
+    assert_eq!(set.keys().cloned().collect::<BTreeSet<_>>(), expected);
+
+    let parameters = &infra::bicep()["infra/main.bicep"]["parameters"];
+    let file: Value = serde_json::from_str(&read("local.settings.json.example")).unwrap();
+    let mut compared = BTreeSet::new();
+    for (name, value) in set {
+        // `string(parameter)` or the parameter itself.
+        let parameter = value["function"]["parameters"]["value_to_convert"].as_str().or(value.as_str()).unwrap_or("");
+        let default = &parameters[parameter]["default"];
+        if let Some(default) = default.as_str().map(str::to_owned).or(default.as_i64().map(|it| it.to_string())) {
+            compared.insert(name.as_str());
+            // Requests per second stay what the program thinks right.
+            let known = [&file["Values"][name], &settings().get(name).cloned().unwrap_or_default().into()]
+                .map(|value| value.as_str().unwrap().to_owned());
+            let same = known.contains(&default) || default.is_empty();
+            assert!(same || name == "BACKUP_KEEP", "{name} is {default:?}, elsewhere {known:?}");
+        }
+    }
+    assert!(compared.len() >= 9, "{compared:?}");
 }
 
 #[test]
@@ -162,7 +188,7 @@ fn arguments(call: &str) -> Vec<&str> {
 }
 
 /// The cells of the table that begins with `header`, without their code marks.
-fn rows(text: &str, header: &str) -> Vec<Vec<String>> {
+pub(crate) fn rows(text: &str, header: &str) -> Vec<Vec<String>> {
     let lines = text.lines().skip_while(|line| !line.starts_with(header)).take_while(|line| line.starts_with('|'));
     let rows: Vec<Vec<String>> = lines
         .skip(2)

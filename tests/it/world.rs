@@ -2,6 +2,7 @@
 //! where a test pauses tokio's clock.
 
 pub(crate) mod faulty;
+pub(crate) mod immutable;
 pub(crate) mod interruption;
 pub(crate) mod meanwhile;
 pub(crate) mod storm;

@@ -117,14 +117,14 @@ fn holds_a_seeded_value(text: &str) -> bool {
         .any(|rest| rest.trim_start_matches(|c: char| c.is_ascii_digit()).starts_with(" of secret-"))
 }
 
-/// The binary that is shipped, built by `scripts/test.sh`.
+/// The binary that is shipped, packaged by `scripts/package.sh`.
 pub(super) fn binary() -> PathBuf {
     let target = || env::var_os("CARGO_TARGET_DIR").map_or_else(|| app_root().join("target"), PathBuf::from);
-    let binary =
-        env::var_os("KEYVAULT_BACKUP_BINARY").map_or_else(|| target().join("release/keyvault-backup"), PathBuf::from);
+    let packaged = || target().join("package/app/keyvault-backup");
+    let binary = env::var_os("KEYVAULT_BACKUP_BINARY").map_or_else(packaged, PathBuf::from);
     assert!(
         binary.is_file(),
-        "There is no release binary at {}. Run scripts/test.sh, which builds it, or name one in KEYVAULT_BACKUP_BINARY.",
+        "There is no release binary at {}. Run scripts/package.sh, which builds it, or name one in KEYVAULT_BACKUP_BINARY.",
         binary.display()
     );
     binary

@@ -10,6 +10,7 @@ use keyvault_backup::{
     drill,
     error::Result,
     model::{self, BackupId, filter::ItemFilter},
+    prune,
     report::{ItemReport, Progress, Status},
     repository::{
         Selector,
@@ -35,6 +36,8 @@ pub(super) enum UseCase {
     Full,
     Restore,
     Replace,
+    /// Of five backups down to two.
+    Prune,
     /// Of a vault in which one blob is damaged.
     Verify,
     Drill,
@@ -48,6 +51,7 @@ pub(super) enum UseCase {
 pub(super) enum Scene {
     Backup { options: backup::Options, operation: Uuid, before: usize },
     Restore { options: restore::Options, manifest: Box<Manifest>, plan: Option<Box<Plan>>, before: Snapshot },
+    Prune,
     Verify { damaged: String },
     Drill { operation: Uuid },
     Diff { truth: Diff },
@@ -74,6 +78,16 @@ impl UseCase {
             Self::Incremental | Self::Full => {
                 let options = backup::Options { full: self == Self::Full, ..world.backup_options() };
                 Scene::Backup { options, operation: Uuid::new_v4(), before: manifests(&world).await.len() }
+            }
+            Self::Prune => {
+                for day in 0..4 {
+                    world.vaults.set_secret(SOURCE, "new", &format!("value 0 of day {day}"));
+                    world.pass(SETTLED);
+                    world.back_up(SOURCE).await.unwrap();
+                    world.pass(DAY);
+                }
+                world.pass(DAY * 3);
+                Scene::Prune
             }
             Self::Verify => {
                 let manifest = world.newest(SOURCE).await;
@@ -136,6 +150,25 @@ impl Scene {
                 match restore::status(&reports) {
                     Status::Succeeded => Ended::Complete,
                     _ => Ended::Partly(reports.into_iter().filter_map(|it| Some(it.problem?.message)).collect()),
+                }
+            }
+            Self::Prune => {
+                let choice = prune::Choice::ByPolicy("last=2".parse().unwrap());
+                let options = prune::Options { choice, immutable_for: None };
+                let now = stage.world.now();
+                match prune::run(&stage.repository(), &SOURCE.parse().unwrap(), &options, now).await {
+                    Ok(prune::Prune::Done(plan, report)) => {
+                        assert_eq!(plan.removed().count() as u64, report.backups, "{plan:#?} {report:?}");
+                        let kept = manifests(stage.world).await.len();
+                        if kept == 2 {
+                            return Ended::Complete;
+                        }
+                        // What it could not read, it kept.
+                        let word = "The plan kept more than the policy, because some of it could not be read.";
+                        Ended::Partly(vec![word.to_owned()])
+                    }
+                    Ok(prune::Prune::Busy) => panic!("nobody else is at work"),
+                    Err(error) => Ended::failed(&error),
                 }
             }
             Self::Verify { damaged } => {
@@ -222,7 +255,7 @@ impl Scene {
                 *self = Self::Drill { operation: Uuid::new_v4() };
                 self.run(stage).await
             }
-            Self::Verify { .. } | Self::Diff { .. } | Self::Status => self.run(stage).await,
+            Self::Prune | Self::Verify { .. } | Self::Diff { .. } | Self::Status => self.run(stage).await,
         }
     }
 
@@ -260,6 +293,10 @@ impl Scene {
             Self::Drill { .. } if matches!(ended, Ended::Complete) => {
                 assert!(world.vaults.snapshot(TARGET).items.is_empty(), "{case}: the drill vault is not as it was");
             }
+            Self::Prune => {
+                assert!(committed.len() >= 2, "{case}");
+                assert_is_complete(committed.last().unwrap(), &world.vaults.snapshot(SOURCE), case);
+            }
             Self::Verify { .. } | Self::Drill { .. } | Self::Diff { .. } | Self::Status => (),
             Self::Restore { before, plan, .. } => {
                 let now = world.vaults.snapshot(TARGET);
@@ -278,11 +315,11 @@ impl Scene {
 
     /// After all is over the vault can be had back whole.
     pub(super) async fn assert_nothing_is_lost(&self, world: &World, case: &str) {
-        if !matches!(self, Self::Backup { .. } | Self::Restore { .. }) {
+        if !matches!(self, Self::Backup { .. } | Self::Restore { .. } | Self::Prune) {
             return;
         }
         let source = world.vaults.snapshot(SOURCE);
-        if matches!(self, Self::Backup { .. }) {
+        if matches!(self, Self::Backup { .. } | Self::Prune) {
             world.vaults.set_latency(Duration::ZERO);
             world.restore(SOURCE, TARGET).await;
         }

@@ -14,12 +14,13 @@ use crate::{
     roles_docs,
 };
 
-/// Two vaults, a storage account, and two identities that may do what README says.
+/// Two vaults, a storage account, and three identities that may do what README says. Only the newest backup is kept.
 struct Account {
     azure: LocalAzure,
     storage: Arc<Storage>,
     backup: Identity,
     restore: Identity,
+    prune: Identity,
     settings: Vec<(&'static str, String)>,
 }
 
@@ -29,24 +30,29 @@ impl Account {
         let azure = LocalAzure::altered(&["contoso-prod", "contoso-dr"], |services| storage.behind(services)).await;
         let directory = azure.vaults.directory();
         directory.set_system_assigned(None);
-        let admit = |name: &str, vault: &str| {
+        let admit = |name: &str, vault: Option<&str>| {
             let identity = directory.identity(name);
             directory.attach(&identity);
-            let rights = roles_docs::documented(&format!("{name} identity"));
-            azure.vaults.assign(&identity, vault, &rights.iter().map(String::as_str).collect::<Vec<_>>());
+            if let Some(vault) = vault {
+                let rights = roles_docs::documented(&format!("{name} identity"));
+                azure.vaults.assign(&identity, vault, &rights.iter().map(String::as_str).collect::<Vec<_>>());
+            }
             for (words, container) in [("backup container", storage.backups()), ("state container", storage.state())] {
                 storage.grant(&identity, &container, &documented(&format!("{name} identity"), words));
             }
             identity
         };
-        let (backup, restore) = (admit("backup", "contoso-prod"), admit("restore", "contoso-dr"));
+        let (backup, restore) = (admit("backup", Some("contoso-prod")), admit("restore", Some("contoso-dr")));
+        let prune = admit("prune", None);
         let settings = vec![
             ("BACKUP_STORE_URL", storage.url()),
             ("BACKUP_IDENTITY_CLIENT_ID", backup.client_id.to_string()),
             ("RESTORE_IDENTITY_CLIENT_ID", restore.client_id.to_string()),
+            ("PRUNE_IDENTITY_CLIENT_ID", prune.client_id.to_string()),
+            ("BACKUP_KEEP", "last=1".to_owned()),
         ];
         azure.vaults.seed("contoso-prod", 40);
-        Self { azure, storage, backup, restore, settings }
+        Self { azure, storage, backup, restore, prune, settings }
     }
 
     fn changes(&self) -> Vec<(&str, &str)> {
@@ -74,6 +80,7 @@ impl Account {
 fn the_backup_container_is_written_by_adding_only() {
     assert_eq!(documented("backup identity", "backup container"), [READ, ADD]);
     assert_eq!(documented("restore identity", "backup container"), [READ]);
+    assert_eq!(documented("prune identity", "backup container"), [READ, DELETE]);
 }
 
 #[tokio::test]
@@ -111,6 +118,9 @@ async fn everything_the_app_and_the_command_line_do_needs_no_more_than_the_docum
         &["verify"],
         &["restore", "contoso-prod", "--to", "contoso-dr", "--dry-run"],
         &["restore", "contoso-prod", "--to", "contoso-dr"],
+        &["prune", "--dry-run"],
+        &["prune"],
+        &["prune", "contoso-prod", "--remove", "before-release"],
     ] {
         let ran = account.run(arguments).await;
         assert_eq!(ran.code, 0, "{arguments:?}: {ran:?}");
@@ -124,6 +134,8 @@ async fn everything_the_app_and_the_command_line_do_needs_no_more_than_the_docum
     // The marks of operations that have ended.
     assert!(account.used(&account.backup, &state).contains(&DELETE));
     assert!(account.used(&account.restore, &state).contains(&DELETE));
+    assert_eq!(account.used(&account.prune, &backups), [DELETE, READ]);
+    assert!(!account.used(&account.prune, &state).contains(&DELETE));
     account.azure.assert_all_known();
 }
 
@@ -135,8 +147,17 @@ async fn without_one_right_on_a_container_the_sentence_names_it() {
     let backup = ["backup", "--full"].as_slice();
     let verify = ["verify", "contoso-prod"].as_slice();
     let restore = ["restore", "contoso-prod", "--to", "contoso-dr"].as_slice();
+    let prune = ["prune"].as_slice();
+    let keep_all = [("BACKUP_KEEP", "last=9")];
+    let keep_all: Vec<_> = account.changes().into_iter().chain(keep_all).collect();
+    assert_eq!(account.azure.run_with(&keep_all, &["backup"]).await.code, 0);
     let before = account.azure.vaults.snapshot("contoso-dr");
     for (identity, container, granted, missing, command) in [
+        (&account.prune, &backups, &[READ][..], "blobs/delete", prune),
+        (&account.prune, &backups, &[DELETE], "blobs/read", prune),
+        (&account.prune, &backups, &[], "blobs/", prune),
+        (&account.prune, &state, &[READ, ADD], "blobs/write", prune),
+        (&account.prune, &state, &[], "blobs/", prune),
         (&account.backup, &backups, &[READ][..], "blobs/add/action", backup),
         (&account.backup, &backups, &[ADD], "blobs/read", backup),
         (&account.backup, &backups, &[], "blobs/", backup),
@@ -163,6 +184,7 @@ async fn without_one_right_on_a_container_the_sentence_names_it() {
     assert_eq!(before.differences(&account.azure.vaults.snapshot("contoso-dr")), Vec::<String>::new());
     assert_eq!(account.run(backup).await.code, 0);
     assert_eq!(account.run(restore).await.code, 0);
+    assert_eq!(account.run(prune).await.code, 0);
 }
 
 /// To list, to look and to plan takes the right to read backups, and nothing on the state.
@@ -183,18 +205,45 @@ async fn a_reader_of_the_backups_can_list_show_and_plan() {
     assert_eq!(account.storage.refused(), []);
 }
 
-/// The only blobs that the program removes are the marks of operations that have not ended.
+/// From the backup container only the identity that prunes removes anything, and no vault knows that identity. From the
+/// state container only the marks of operations that have ended are removed, and those may stay.
 #[tokio::test]
-async fn nothing_is_ever_deleted_but_marks_and_those_may_stay() {
+async fn only_prune_deletes_backups() {
     let account = Account::open().await;
-    for identity in [&account.backup, &account.restore] {
+    for identity in [&account.backup, &account.restore, &account.prune] {
         account.storage.grant(identity, &account.storage.state(), &[READ, ADD, WRITE]);
     }
-    assert_eq!(account.run(&["backup"]).await.code, 0);
+    for _ in 0..2 {
+        assert_eq!(account.run(&["backup", "--full"]).await.code, 0);
+    }
     assert_eq!(account.run(&["restore", "contoso-prod", "--to", "contoso-dr"]).await.code, 0);
     let refused = account.storage.refused();
-    assert_eq!(refused.len(), 2, "one for each operation: {refused:?}");
+    assert_eq!(refused.len(), 3, "one for each operation: {refused:?}");
     assert!(refused.iter().all(|asked| asked.needed == [DELETE] && asked.container == account.storage.state()));
+    let backups = account.storage.backups();
+    let mut deleted = account.storage.log();
+    deleted.retain(|asked| asked.needed == [DELETE] && asked.container == backups);
+    let [manifest] = &deleted[..] else { panic!("one backup is pruned, and its blobs are too young: {deleted:#?}") };
+    assert_eq!(manifest.object_id, account.prune.object_id.to_string());
+    assert!(manifest.request.contains("contoso-prod%2Fbackups%2F"), "{manifest:?}");
+    let list = account.run(&["list", "contoso-prod", "--output", "json"]).await.json();
+    assert_eq!(list["value"].as_array().unwrap().len(), 1);
+}
+
+/// A backup that was made is a good backup, whatever becomes of retention; but somebody has to hear of it.
+#[tokio::test]
+async fn a_prune_that_fails_is_told_and_turns_no_good_backup_into_a_failed_one() {
+    let account = Account::open().await;
+    account.storage.grant(&account.prune, &account.storage.backups(), &[READ]);
+    let app = account.azure.app_with(&account.changes()).await;
+    for said in ["Retention removed no backup", "Retention failed, and the next backup tries again: Could not delete"] {
+        let ended = app.run("api/backups", &json!({ "full": true })).await;
+        assert_eq!(ended["status"], "Succeeded", "{ended}");
+        assert!(ended["message"].as_str().unwrap().contains(said), "{ended}");
+    }
+    let log = app.log();
+    let failed = log.lines().find(|line| line.contains("prune.failed")).unwrap_or_else(|| panic!("{log}"));
+    assert!(failed.contains("ERROR") && failed.contains("blobs/delete"), "{failed}");
 }
 
 /// A write whose answer was lost is repeated, and then refused: adding to what is there would be changing it. The blob
