@@ -446,7 +446,7 @@ struct Nobody;
 #[async_trait::async_trait]
 impl TokenCredential for Nobody {
     async fn get_token(&self, _: &[&str], _: Option<TokenRequestOptions<'_>>) -> azure_core::Result<AccessToken> {
-        let inner = azure_core::Error::with_message(Cause::Io, "Identity not found");
+        let inner = azure_core::Error::with_message(Cause::Credential, "Identity not found");
         Err(azure_core::Error::with_error(Cause::Credential, inner, "ManagedIdentityCredential failed"))
     }
 }
