@@ -101,6 +101,7 @@ struct Inner {
     faults: Mutex<Vec<Fault>>,
     latency_micros: AtomicU64,
     requests: AtomicU64,
+    faults_hit: AtomicU64,
 }
 
 /// One vault and what of it never changes.
@@ -139,6 +140,7 @@ impl KeyVaults {
             faults: Mutex::default(),
             latency_micros: AtomicU64::new(0),
             requests: AtomicU64::new(0),
+            faults_hit: AtomicU64::new(0),
         }))
     }
 
@@ -227,7 +229,10 @@ impl KeyVaults {
 
     fn fault(&self, vault: &str, operation: Operation, name: &str, has_token: bool) -> Option<Effect> {
         let mut faults = self.0.faults.lock().expect("a holder of the faults panicked");
-        faults.iter_mut().find_map(|it| it.hits(vault, operation, name, has_token).then(|| it.effect()))
+        let effect =
+            faults.iter_mut().find_map(|it| it.hits(vault, operation, name, has_token).then(|| it.effect()))?;
+        self.0.faults_hit.fetch_add(1, Ordering::Relaxed);
+        Some(effect)
     }
 
     /// Checks what forbids the operation (in which order Azure does is assumed), then does it.
