@@ -151,6 +151,8 @@ impl Run<'_> {
     pub(super) async fn bring_back(&self, item: &Item, backup: &Sealed, held: Held) -> Result<Current> {
         let start = Instant::now();
         loop {
+            // Asked before the try: with a slow pace the tries are minutes apart, and the time alone says little.
+            let last = start.elapsed() >= PURGE_LAG;
             match self.target.restore(&item.id, backup).await {
                 Ok(version) => {
                     let mut current = self.appearing(item).await?;
@@ -177,7 +179,7 @@ impl Run<'_> {
                         Held::Purge if deleted => self.target.purge(&item.id).await?,
                         _ => (),
                     }
-                    if start.elapsed() >= PURGE_LAG {
+                    if last {
                         return Err(error);
                     }
                     tokio::time::sleep(POLL).await;
@@ -190,10 +192,11 @@ impl Run<'_> {
     async fn appearing(&self, item: &Item) -> Result<Current> {
         let start = Instant::now();
         loop {
+            let last = start.elapsed() >= APPEARS_WITHIN;
             if let Some(current) = self.target.current(&item.id, Some(&item.attributes)).await? {
                 return Ok(current);
             }
-            if start.elapsed() >= APPEARS_WITHIN {
+            if last {
                 let message = format!(
                     "Vault {} accepted the restore of {} but does not show it after {} seconds. Look at the vault, then \
                      restore again.",
