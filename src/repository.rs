@@ -94,7 +94,7 @@ impl Repository {
     /// The id of the backup that `operation` makes: the same for every delivery and every attempt, also for two that
     /// begin at the same moment. It is above the newest backup's, though that may be of this very second, or of an
     /// instance whose clock was ahead, however far: the highest id is the latest, which is what a restore takes
-    /// (docs/decisions/0021-ids-follow-each-other.md).
+    /// (docs/decisions/0023-ids-follow-each-other.md).
     pub async fn backup_id(&self, vault: &VaultName, operation: Uuid, now: Timestamp) -> Result<BackupId> {
         let newest = self.backups(vault).await?.pop();
         let next = newest.map_or(now, |newest| newest.id.started().plus(Duration::from_secs(1)));
