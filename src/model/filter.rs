@@ -150,8 +150,8 @@ mod tests {
                 (of_kind == "*" || of_kind == kind.as_str()) && matches_glob(glob.as_bytes(), name.as_bytes())
             };
             let (away, choose): (Vec<_>, Vec<_>) = patterns.iter().partition(|(sign, ..)| sign == "!");
-            let chosen = choose.is_empty() || choose.iter().any(|pattern| hit(pattern));
-            let expected = chosen && !away.iter().any(|pattern| hit(pattern));
+            let chosen = choose.is_empty() || choose.iter().any(&hit);
+            let expected = chosen && !away.iter().any(&hit);
             prop_assert_eq!(filter.matches(&ItemId { kind, name: name.parse().unwrap() }), expected);
         }
 
