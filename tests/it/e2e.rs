@@ -8,6 +8,7 @@
 mod app;
 mod cloud;
 mod delivery;
+mod fleet;
 mod interruption;
 mod package;
 mod settings;

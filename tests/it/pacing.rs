@@ -2,13 +2,14 @@
 
 use std::{sync::Arc, time::Duration};
 
+use futures::{StreamExt as _, stream};
 use keyvault_backup::{
     backup,
     report::{Outcome, Progress, Status},
     restore,
     vault::{
         Vault,
-        pacing::{DEFAULT_REQUESTS_PER_SECOND, Pacing},
+        pacing::{DEFAULT_REQUESTS_PER_SECOND, Pacing, Traffic},
     },
 };
 use simulator::key_vault::Throttling;
@@ -121,4 +122,57 @@ async fn five_thousand_items_are_restored_under_the_documented_quota_without_one
     let took = start.elapsed();
     assert!((Duration::from_secs(200)..Duration::from_secs(230)).contains(&took), "{took:?}");
     assert_eq!(world.vaults.snapshot(SOURCE).differences(&world.vaults.snapshot(TARGET)), Vec::<String>::new());
+}
+
+/// A fleet of instances on eighty vaults of one subscription and region, which together may be asked five times as much
+/// as one vault: at the default pace by twenty instances. Everything is a tenth of what Azure and the setting say, so
+/// that the proportions are theirs.
+#[tokio::test(start_paused = true)]
+async fn more_instances_than_a_subscription_has_quota_for_lose_no_item_but_time() {
+    let enough = fleet(20).await;
+    assert!(enough.throttled * 50 <= enough.requests, "{enough:?}");
+    assert!(enough.took <= Duration::from_secs(50), "{enough:?}");
+    let too_many = fleet(40).await;
+    assert!(too_many.throttled > 0 && too_many.throttled * 5 <= too_many.requests, "{too_many:?}");
+    assert!(too_many.took > enough.took && too_many.took <= enough.took * 4, "{too_many:?} after {enough:?}");
+}
+
+/// What the backup of eighty vaults took.
+#[derive(Debug)]
+struct Fleet {
+    took: Duration,
+    requests: u64,
+    throttled: u64,
+}
+
+/// Backs eighty vaults of fifty secrets up, so many at once.
+async fn fleet(instances: usize) -> Fleet {
+    const ITEMS: usize = 50;
+    let names: Vec<String> = (0..80).map(|number| format!("contoso-{number:02}")).collect();
+    let world = World::with(&names.iter().map(String::as_str).collect::<Vec<_>>());
+    world.vaults.set_latency(Duration::from_millis(20));
+    for name in &names {
+        for number in 0..ITEMS {
+            world.vaults.set_secret(name, &format!("secret-{number:02}"), "value");
+        }
+        world.vaults.set_throttling(name, Some(Throttling { scale: 0.1, retry_after: None }));
+    }
+    let (world, start) = (&world, Instant::now());
+    let traffic: Vec<Traffic> = stream::iter(&names)
+        .map(async |name| {
+            let pacing = Pacing::new(DEFAULT_REQUESTS_PER_SECOND / 10.0);
+            let vault = vault(world, name, &pacing);
+            let header = world.back_up_from(&vault, &world.repository(), &options(world)).await.unwrap();
+            let outcome = (header.status, header.counts.read);
+            assert_eq!(outcome, (Status::Succeeded, ITEMS as u64), "{name}: {:?}", header.failures);
+            pacing.traffic()
+        })
+        .buffer_unordered(instances)
+        .collect()
+        .await;
+    Fleet {
+        took: start.elapsed(),
+        requests: traffic.iter().map(|traffic| traffic.requests).sum(),
+        throttled: traffic.iter().map(|traffic| traffic.throttled).sum(),
+    }
 }

@@ -102,6 +102,19 @@ impl Cloud {
         self.settings.clone()
     }
 
+    /// An identity of one instance's own, so that Key Vault's log tells the instances apart. It may do in these vaults
+    /// what the app's own may. Returns its client id.
+    pub(super) fn admit_instance(&self, name: &str, sources: &[&str]) -> String {
+        let identity = self.vaults.directory().identity(name);
+        self.vaults.directory().attach(&identity);
+        let actions = [READS, BACKUPS].concat().into_iter().map(|action| format!("Microsoft.KeyVault/vaults/{action}"));
+        let actions: Vec<String> = actions.collect();
+        for vault in sources {
+            self.vaults.assign(&identity, vault, &actions.iter().map(String::as_str).collect::<Vec<_>>());
+        }
+        identity.client_id.to_string()
+    }
+
     /// An identity of the machine that may restore into a vault: the operator of an emergency.
     pub(super) fn admit_operator(&self, vault: &str) {
         let operator = self.vaults.directory().identity("operator");
