@@ -35,6 +35,7 @@ mod retention;
 mod rights;
 mod roles_docs;
 mod round_trip;
+mod runbook;
 mod schemathesis;
 mod settings_docs;
 mod status;
