@@ -43,4 +43,5 @@ mod store;
 mod storm;
 mod tidy;
 mod verify;
+mod workflows;
 mod world;
