@@ -57,10 +57,16 @@ struct Block {
 async fn the_runbook_can_be_followed_word_for_word() {
     let azure = LocalAzure::with(&["contoso-prod", "contoso-dr", "contoso-new"]).await;
     let drills = VaultOptions { name: "contoso-drill".into(), delays: Delays::none(), ..Default::default() };
-    azure.vaults.add_vault(drills);
-    azure.vaults.assign(&azure.identity, "contoso-drill", ALL_DATA_ACTIONS);
-    azure.vaults.seed("contoso-prod", 10);
-    azure.vaults.seed("contoso-new", 5);
+    let locked = VaultOptions { name: "contoso-locked".into(), purge_protection: true, ..Default::default() };
+    for options in [drills, locked] {
+        let name = options.name.clone();
+        azure.vaults.add_vault(options);
+        azure.vaults.assign(&azure.identity, &name, ALL_DATA_ACTIONS);
+    }
+    for (name, items) in [("contoso-prod", 10), ("contoso-new", 5), ("contoso-locked", 5)] {
+        assert!(read("scripts/local.sh").contains(&format!("--seed {name}={items}")));
+        azure.vaults.seed(name, items);
+    }
     // What scripts/local.sh sets.
     let set = [
         ("RESTORE_TARGET_VAULTS", "contoso-prod,contoso-dr"),
