@@ -12,6 +12,7 @@ mod interruption;
 mod package;
 mod settings;
 mod situations;
+mod soak;
 mod without_us;
 
 use serde_json::json;
