@@ -185,7 +185,8 @@ async fn follow(environment: &Settings, blocks: &[&str]) -> Vec<(String, String)
         .collect();
     let mut shell = tokio::process::Command::new("bash");
     shell.args(["-c", &script]).env_clear().envs(environment).stdin(Stdio::null()).kill_on_drop(true);
-    let output = tokio::time::timeout(LIMIT, shell.output()).await.expect("the runbook ends").unwrap();
+    // It is many commands.
+    let output = tokio::time::timeout(5 * LIMIT, shell.output()).await.expect("the runbook ends").unwrap();
     let text = String::from_utf8(output.stdout).unwrap();
     let complaints = String::from_utf8_lossy(&output.stderr);
     let (mut ran, mut rest) = (Vec::new(), text.as_str());
