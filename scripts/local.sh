@@ -1,13 +1,16 @@
 #!/usr/bin/env bash
-# Runs everything on this machine: simulated Key Vaults, Azurite, the Functions host and the handler. Prints requests
-# to try, and stops it all on Ctrl-C. PROFILE=dev builds faster and runs slower; PORT is the host's (7071).
+# Runs everything on this machine: simulated Key Vaults, Azurite, the Functions host and the handler, until Ctrl-C.
+# target/local.env then makes a terminal that of an operator, so that docs/operations.md can be followed word for word.
+# PROFILE=dev builds faster and runs slower; PORT is the host's (7071).
 set -euo pipefail
 
 repository=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 cd "$repository"
 profile=${PROFILE:-release}
 port=${PORT:-7071}
-programs=${CARGO_TARGET_DIR:-$repository/target}/${profile/#dev/debug}
+target=${CARGO_TARGET_DIR:-$repository/target}
+programs=$target/${profile/#dev/debug}
+operator=$target/local.env
 folder=$(mktemp -d)
 started=()
 
@@ -20,36 +23,39 @@ main() {
     cargo build --profile "$profile" -p keyvault-backup
     cargo build --profile "$profile" -p simulator
 
+    # contoso-prod is backed up, contoso-dr may be restored into, contoso-drill is for drills, and contoso-new is to be
+    # added. Nothing can be purged in contoso-locked.
     start azure "$programs/simulator" azure \
-        --vault contoso-production --vault contoso-recovery \
-        --vault contoso-guarded,purgeProtection=true,retentionDays=7 \
-        --seed contoso-production=200 --seed contoso-guarded=20 \
+        --vault contoso-prod --vault contoso-dr --vault contoso-drill --vault contoso-new \
+        --vault contoso-locked,purgeProtection=true,retentionDays=7 \
+        --seed contoso-prod=10 --seed contoso-new=5 --seed contoso-locked=5 \
         --azurite --env-file "$folder/azure.env"
     wait_for azure test -e "$folder/azure.env"
     # shellcheck disable=SC1091
     source "$folder/azure.env"
-    create_container backups
-    create_container state
+    create_container keyvault-backups
+    create_container keyvault-backups-state
 
     settings >"$folder/settings.json"
     start host "$programs/simulator" host --app-root . --handler "$programs/keyvault-backup" --port "$port" \
         --settings "$folder/settings.json" --queues "$AZURITE_QUEUE_URL" --queues-ca "$NODE_EXTRA_CA_CERTS"
     wait_for host grep -q '^Functions:' "$folder/host.log"
 
+    operator_environment >"$operator"
     cat <<EOF
 
-Everything runs. From another terminal, back up all vaults now, look at the backups, and restore the newest one into
-another vault:
+Everything runs. From another terminal:
 
-    curl -X POST -H 'x-functions-key: local-functions-key' -d '{}' http://127.0.0.1:$port/api/backups
-    curl -H 'x-functions-key: local-functions-key' http://127.0.0.1:$port/api/operations
-    curl -H 'x-functions-key: local-functions-key' http://127.0.0.1:$port/api/backups/contoso-production
-    curl -X POST -H 'x-functions-key: local-functions-key' http://127.0.0.1:$port/api/restore \\
-        -d '{"vault":"contoso-production","backup":"latest","targetVault":"contoso-recovery"}'
+    source $operator
+    curl --request POST --header "x-functions-key: \$key" --data '{}' "\$app/backups"
+    keyvault-backup status
 
-Any other client of Key Vault works too, after:
+docs/operations.md goes on from there: the first backup, the first drill, a vault that is lost. In place of the portal:
 
-    source $folder/azure.env
+    curl --request POST --header "x-functions-key: \$key" --data '{}' "\${app%/api}/admin/functions/VerifyTimer"
+    curl --request POST "\$SIMULATOR_CONTROL/lose/contoso-prod"
+
+The first runs a function now, without waiting for its timer; the second is the disaster.
 
 Ctrl-C stops everything. Logs are in $folder.
 EOF
@@ -70,12 +76,26 @@ settings() {
     "VERIFY_SCHEDULE": "0 0 4 * * 6",
     "BACKUP_QUEUE": "keyvault-backup-jobs",
     "RESTORE_QUEUE": "keyvault-restore-jobs",
-    "BACKUP_VAULTS": "contoso-production,contoso-guarded",
-    "BACKUP_STORE_URL": "$AZURITE_BLOB_URL/backups",
-    "STATE_STORE_URL": "$AZURITE_BLOB_URL/state",
-    "RESTORE_TARGET_VAULTS": "contoso-recovery"
+    "BACKUP_VAULTS": "contoso-prod",
+    "BACKUP_STORE_URL": "$AZURITE_BLOB_URL/keyvault-backups",
+    "RESTORE_TARGET_VAULTS": "contoso-prod,contoso-dr",
+    "DRILL_VAULT": "contoso-drill",
+    "BACKUP_KEEP": "last=7,daily=35,weekly=8,monthly=12,yearly=7"
   }
 }
+EOF
+}
+
+# What "Before you begin" of docs/operations.md sets, and the way to this Azure.
+operator_environment() {
+    cat "$folder/azure.env"
+    cat <<EOF
+export PATH="$programs:\$PATH"
+export BACKUP_STORE_URL=$AZURITE_BLOB_URL/keyvault-backups
+export BACKUP_VAULTS=contoso-prod RESTORE_TARGET_VAULTS=contoso-prod,contoso-dr DRILL_VAULT=contoso-drill
+export BACKUP_KEEP=last=7,daily=35,weekly=8,monthly=12,yearly=7
+app=http://127.0.0.1:$port/api
+key=local-functions-key
 EOF
 }
 
@@ -120,7 +140,7 @@ stop() {
         kill -INT "$process" 2>/dev/null || true
     done
     wait 2>/dev/null || true
-    rm -rf "$folder"
+    rm -rf "$folder" "$operator"
 }
 
 main "$@"

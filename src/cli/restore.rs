@@ -18,7 +18,10 @@ use crate::{
     json,
     operation::{Attempts, abandoned},
     report::Progress,
-    repository::operation::{Operation, OperationKind},
+    repository::{
+        Repository,
+        operation::{Operation, OperationKind},
+    },
     restore::{Action, OnConflict, OnDeleted, Plan},
 };
 
@@ -72,14 +75,16 @@ async fn restore(
     printer: &Printer,
 ) -> Result<End> {
     connections.config().check_restore_target(&request.target_vault)?;
+    let repository = connections.repository(Role::Restore)?;
     if dry_run {
         let plan = jobs::plan_restore(connections, &request).await?;
         print_plan(printer, &plan);
+        warn_of_losses(&repository, &request, printer).await;
         return Ok(End::GOOD);
     }
-    let repository = connections.repository(Role::Restore)?;
     // That is a mistake of the command, not an operation that fails.
     jobs::check_restore(connections, &request).await?;
+    warn_of_losses(&repository, &request, printer).await;
     let now = now();
     let mut operation = Operation::new(
         resume.unwrap_or_else(Uuid::new_v4),
@@ -115,6 +120,23 @@ async fn restore(
     }
     print(printer, &operation);
     Ok(End::of_operations([Ok(&operation)]))
+}
+
+/// After a disaster, `latest` is a backup of what was left: says so, and which one holds what is gone. Why a backup cannot
+/// be read is told by the restore itself.
+async fn warn_of_losses(repository: &Repository, request: &RestoreRequest, printer: &Printer) {
+    let look = async {
+        let header = repository.header(&repository.find(&request.vault, &request.backup.parse()?).await?).await?;
+        let Some(guard) = header.guard else { return Ok(None) };
+        let meant = repository.is_acknowledged(&request.vault, &guard).await?;
+        Ok::<_, Error>((!meant).then_some((header.backup_id, guard)))
+    };
+    if let Ok(Some((backup, guard))) = look.await {
+        let before = &guard.compared_with;
+        printer.complain(format!(
+            "The guard is up in backup {backup}: {guard}. To bring back what was there before, give --backup {before}."
+        ));
+    }
 }
 
 fn print(printer: &Printer, operation: &Operation) {

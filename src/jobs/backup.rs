@@ -100,7 +100,7 @@ fn backup_done(header: &Header) -> Done {
     }
     if let Some(guard) = &header.guard {
         message.push_str(&format!(
-            " The guard is up: {guard}. No backup is removed until a person looks: keyvault-backup guard {}",
+            " The guard is up: {guard}. No backup is removed until a person looks: `keyvault-backup guard {}`.",
             header.vault
         ));
     }

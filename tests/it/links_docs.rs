@@ -8,7 +8,7 @@ use crate::format_docs::read;
 fn every_link_between_documents_leads_to_a_file_and_a_heading() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let mut documents = Vec::new();
-    for folder in [".", "docs", "docs/decisions", "simulator"] {
+    for folder in [".", "docs", "docs/decisions", "infra", "simulator"] {
         for entry in std::fs::read_dir(root.join(folder)).unwrap() {
             let path = entry.unwrap().path();
             if path.extension().is_some_and(|extension| extension == "md") {

@@ -30,6 +30,26 @@ fn events(app: &App, name: &str) -> Vec<Value> {
 }
 
 #[tokio::test]
+async fn a_restore_of_what_was_left_names_the_backup_that_holds_what_is_gone() {
+    let azure = tripped().await;
+    assert_eq!(azure.run(&["backup"]).await.code, 0);
+    let guard = azure.run(&["guard", "--output", "json"]).await.json();
+    let before = guard["value"][0]["guard"]["comparedWith"].as_str().unwrap().to_owned();
+    for dry_run in [&["--dry-run"][..], &[]] {
+        let restore = [&["restore", "contoso-prod", "--to", "contoso-dr"], dry_run].concat();
+        let latest = azure.run(&restore).await;
+        assert_eq!(latest.code, 0, "{latest:?}");
+        assert!(latest.stderr.contains(&format!("give --backup {before}.")), "{latest:?}");
+        let named = azure.run(&[&restore[..], &["--backup", &before]].concat()).await;
+        assert_eq!((named.code, named.stderr.as_str()), (0, ""), "{named:?}");
+    }
+    // Who has looked needs no telling.
+    assert_eq!(azure.run(&["guard", "acknowledge", "contoso-prod"]).await.code, 0);
+    let latest = azure.run(&["restore", "contoso-prod", "--to", "contoso-dr", "--dry-run"]).await;
+    assert_eq!(latest.stderr, "");
+}
+
+#[tokio::test]
 async fn the_command_line_shows_it_and_takes_it_down() {
     let azure = tripped().await;
     let down = azure.run(&["guard"]).await;
