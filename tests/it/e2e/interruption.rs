@@ -13,7 +13,7 @@ use simulator::{
 
 use super::{
     PRODUCTION, RECOVERY,
-    cloud::{Cloud, until},
+    cloud::{Cloud, LIMIT, until},
 };
 
 /// How many items the app deals with at once, unless a setting says otherwise.
@@ -46,6 +46,8 @@ async fn a_backup_that_is_killed_half_way_ends_as_if_it_had_not_been_and_repeats
     let operation = app.ended(&operation).await;
     assert_eq!((&operation["status"], &operation["attempts"]), (&json!("Succeeded"), &json!(2)), "{operation:#}");
     assert_eq!(operation["counts"]["read"], 300);
+    // The record is written before the host hears of it.
+    app.host.wait_idle(LIMIT).await.unwrap();
     assert_eq!(app.deliveries("BackupWorker"), [(1, false), (2, true)]);
     let answers = cloud.answers(Verb::Backup);
     assert_eq!(answers.len(), 300);
@@ -87,6 +89,8 @@ async fn a_restore_that_is_killed_half_way_ends_as_if_it_had_not_been_and_repeat
     let operation = app.ended(&operation).await;
     assert_eq!((&operation["status"], &operation["attempts"]), (&json!("Succeeded"), &json!(2)), "{operation:#}");
     assert_eq!(operation["counts"], json!({ "restored": 300 }));
+    // The record is written before the host hears of it.
+    app.host.wait_idle(LIMIT).await.unwrap();
     assert_eq!(app.deliveries("RestoreWorker"), [(1, false), (2, true)]);
     let answers = cloud.answers(Verb::Restore);
     let not_once: Vec<_> = answers.iter().filter(|(_, answers)| **answers != [200]).collect();
@@ -119,6 +123,8 @@ async fn a_restore_whose_instance_is_lost_is_brought_to_its_end_by_another_insta
     let operation = app.ended(&format!("api/operations/{id}")).await;
     assert_eq!((&operation["status"], &operation["attempts"]), (&json!("Succeeded"), &json!(2)), "{operation:#}");
     assert_eq!(operation["counts"], json!({ "restored": 100 }));
+    // The record is written before the host hears of it.
+    app.host.wait_idle(LIMIT).await.unwrap();
     assert_eq!(app.deliveries("RestoreWorker"), [(2, true)]);
     assert!(cloud.answers(Verb::Restore).values().all(|answers| answers == &[200]), "nothing is restored twice");
     let (source, target) = (cloud.vaults.snapshot(PRODUCTION), cloud.vaults.snapshot(RECOVERY));
