@@ -14,6 +14,7 @@ main() {
     mkdir -p "$tools"
     exec 9>"$tools/.lock"
     if command -v flock >/dev/null; then flock 9; fi # two test runs at once must not install over each other
+    shell_programs
     javascript
     python python "$pins/requirements.txt" "$repository/tests/requirements.txt"
     python infra "$repository/tests/infra-requirements.txt"
@@ -51,6 +52,20 @@ python() {
     "$tools/$name/bin/python" -m pip install --quiet --disable-pip-version-check "${packages[@]/#/--requirement=}" >&2 ||
         fail "pip could not install the packages of ${packages[*]}; its own message is above."
     echo "$wanted" >"$tools/.$name"
+}
+
+# What the runbook's blocks use beside the program.
+shell_programs() {
+    local missing=()
+    for program in curl jq; do command -v "$program" >/dev/null || missing+=("$program"); done
+    ((${#missing[@]} == 0)) && return
+    if [[ $EUID == 0 ]] && command -v apt-get >/dev/null; then
+        say "Installing ${missing[*]}"
+        { apt-get update --quiet && apt-get install --quiet --yes "${missing[@]}"; } >/dev/null ||
+            fail "apt-get could not install ${missing[*]}; its own message is above."
+    else
+        fail "The runbook is tested with ${missing[*]}. Install them (on Debian and Ubuntu: apt-get install ${missing[*]})."
+    fi
 }
 
 need() { command -v "$1" >/dev/null || fail "The tests need $1, which is not on the path. $2."; }
