@@ -38,6 +38,7 @@ use self::{
 };
 use crate::{
     error::{Error, ErrorKind, Result},
+    measure,
     model::{Attributes, Cloud, ItemId, Kind, Sealed, VaultName},
 };
 
@@ -381,6 +382,7 @@ impl Vault {
             if start.elapsed() + wait >= limit {
                 return Err(refusal.error);
             }
+            measure!("retry", service = "vault", vault = self.name.as_str(), count = 1_u64);
             tracing::debug!(vault = %self.name, error = %refusal.error, "trying again");
             tokio::time::sleep(wait).await;
             pause = (pause * 2).min(Duration::from_secs(10));

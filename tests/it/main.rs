@@ -40,6 +40,7 @@ mod settings_docs;
 mod status;
 mod store;
 mod storm;
+mod telemetry;
 mod tidy;
 mod verify;
 mod world;
