@@ -14,7 +14,7 @@ use std::{
 
 use futures::{SinkExt as _, StreamExt as _, channel::mpsc, future};
 use tokio::time::Instant;
-use tracing::{Instrument as _, debug_span};
+use tracing::{Instrument as _, debug_span, field::Empty};
 use uuid::Uuid;
 
 use crate::{
@@ -200,8 +200,10 @@ impl<'a> Run<'a> {
         let kept = {
             let chosen = rows.filter_map(|(kind, row)| future::ready(self.choose(kind, row, &mut found, &mut errors)));
             let kept = chosen.map(|listed| self.keep(listed)).buffer_unordered(self.options.concurrency);
-            let kept = kept.collect::<Vec<_>>().instrument(debug_span!("items"));
-            future::join(listings, kept).await.1
+            let span = debug_span!("items", items = Empty);
+            let kept = future::join(listings, kept.collect::<Vec<_>>().instrument(span.clone())).await.1;
+            span.record("items", kept.len());
+            kept
         };
         for one in kept {
             self.sort_in(one, &mut found).await;

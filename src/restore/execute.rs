@@ -56,7 +56,7 @@ pub async fn execute(
                 reports.push(report);
             }
         };
-        batch.instrument(debug_span!("items", certificates)).await;
+        batch.instrument(debug_span!("items", certificates, items = steps.len())).await;
     }
     reports.sort_unstable_by(|a, b| a.item.cmp(&b.item));
     reports

@@ -72,8 +72,11 @@ fn rename(mut span: SpanData) -> SpanData {
     span.attributes.retain(|attribute| !["traceparent", "level"].contains(&attribute.key.as_str()));
     span.attributes.iter_mut().for_each(|it| named(&mut it.key));
     for event in &mut span.events.events {
-        if let Some(name) = event.attributes.iter().find(|it| it.key.as_str() == "event") {
-            event.name = name.value.to_string().into();
+        // Names are few, messages are not. A line without a message is named after its place in the source.
+        let name = event.attributes.iter().find(|it| it.key.as_str() == "event").map(|it| it.value.to_string());
+        let message = std::mem::replace(&mut event.name, name.unwrap_or_else(|| "log".to_owned()).into());
+        if !message.starts_with("event ") {
+            event.attributes.push(KeyValue::new("message", message));
         }
         event.attributes.retain(|it| !["event", "target", "level"].contains(&it.key.as_str()));
         event.attributes.iter_mut().for_each(|it| named(&mut it.key));

@@ -66,19 +66,15 @@ impl Inner {
             }
         };
         // Once: it is nobody's first worry.
-        match (trouble, self.is_failing.load(Ordering::Relaxed)) {
+        match (&trouble, self.is_failing.swap(trouble.is_some(), Ordering::Relaxed)) {
             (Some(trouble), false) => {
-                self.is_failing.store(true, Ordering::Relaxed);
                 tracing::warn!(
                     "Telemetry could not be sent to {}: {trouble}. What was to be sent is lost, and nothing else is \
                      affected.",
                     super::ENDPOINT
                 );
             }
-            (None, true) => {
-                self.is_failing.store(false, Ordering::Relaxed);
-                tracing::info!("Telemetry can be sent to {} again.", super::ENDPOINT);
-            }
+            (None, true) => tracing::info!("Telemetry can be sent to {} again.", super::ENDPOINT),
             _ => (),
         }
         Ok(answer?)

@@ -9,6 +9,7 @@ mod app;
 mod cloud;
 mod delivery;
 mod interruption;
+mod observed;
 mod package;
 mod settings;
 mod situations;

@@ -1,10 +1,11 @@
 //! Spans and metrics of the real binary, as a collector receives them; and that nothing depends on one.
 
-mod collector;
+pub(crate) mod collector;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
     fs,
+    path::Path,
     process::Stdio,
     time::Instant,
 };
@@ -14,8 +15,11 @@ use simulator::key_vault::{Fault, Kind, Operation, Verb};
 
 use self::collector::{Collector, Span, dead_endpoint, hanging_endpoint};
 use crate::{
+    format_docs::read,
     leaks::TOKENS,
     local_azure::{App, BINARY, FUNCTION_KEY, LIMIT, LocalAzure, run},
+    settings_docs::rows,
+    tidy::visit,
 };
 
 const VALUE: &str = "canary-value-of-a-secret";
@@ -79,6 +83,8 @@ async fn a_backup_and_a_restore_by_the_app_are_traced_within_the_hosts_traces() 
         assert_eq!(span.attributes["keyvault_backup.backup.id"], backup["backup"].as_str().unwrap());
         assert!(!span.failed && !invocation.failed);
         assert_eq!((invocation.attributes["faas.trigger"].as_str(), invocation.kind), ("pubsub", "Consumer"));
+        let (name, message) = (format!("{kind}.completed"), operation["message"].as_str().unwrap().to_owned());
+        assert!(invocation.events.contains(&(name, message)), "{:?}", invocation.events);
         // The trace is the host's, and so is what the log lines say.
         let id = &invocation.attributes["faas.invocation_id"];
         let line = lines(&app).into_iter().find(|line| line["spans"][0]["invocation"] == **id).expect("a line");
@@ -99,6 +105,9 @@ async fn a_backup_and_a_restore_by_the_app_are_traced_within_the_hosts_traces() 
     assert_eq!(parts, ["items", "listing", "listing", "listing", "manifest"]);
     assert_eq!(within("restore"), ["plan", "safetyCopies", "items", "items"]);
     assert_eq!(only("RestoreHttp").kind, "Server");
+    let batches =
+        spans.iter().filter(|span| span.name == "items").map(|span| &span.attributes["keyvault_backup.items"]);
+    assert_eq!(batches.collect::<Vec<_>>(), ["5", "1", "4"]);
 
     // What is counted is what the manifest and the record say.
     let manifest: Value =
@@ -194,7 +203,13 @@ async fn a_command_sends_everything_before_it_ends() {
     azure.vaults.add_fault(fault);
     let forbidden = Fault::answer(403, "Forbidden").on(Operation::new(Kind::Secret, Verb::Backup)).named("two");
     azure.vaults.add_fault(forbidden);
-    let to = [("OTEL_EXPORTER_OTLP_ENDPOINT", collector.url.as_str()), ("OTEL_SERVICE_NAME", "nightly")];
+    let to = [
+        ("OTEL_EXPORTER_OTLP_ENDPOINT", collector.url.as_str()),
+        ("OTEL_SERVICE_NAME", "nightly"),
+        // What the host speaks is not for this program.
+        ("OTEL_EXPORTER_OTLP_PROTOCOL", "grpc"),
+        ("OTEL_EXPORTER_OTLP_COMPRESSION", "gzip"),
+    ];
     let ran = azure.run_with(&to, &["backup"]).await;
     assert_eq!(ran.code, 3, "{ran:?}");
 
@@ -260,4 +275,35 @@ async fn without_an_endpoint_nothing_is_started() {
         }
     }
     assert_eq!(threads, BTreeMap::from([(false, 2), (true, 0)]));
+}
+
+#[test]
+fn the_documents_name_every_span_and_every_metric_with_its_unit() {
+    let text = read("docs/operations.md");
+    let named = |cell: &str| cell.split(',').map(|name| name.trim().trim_matches('`').to_owned()).collect::<Vec<_>>();
+    let documented: BTreeSet<String> = rows(&text, "| span |").iter().flat_map(|row| named(&row[0])).collect();
+    let mut opened = BTreeSet::from(["the function's name".to_owned()]);
+    visit(Path::new("src"), &mut |_, text| {
+        for (_, rest) in text.match_indices("span!(\"").map(|(at, found)| text.split_at(at + found.len())) {
+            opened.insert(rest.split('"').next().unwrap().to_owned());
+        }
+    });
+    assert!(opened.remove("invocation"), "which is sent with the name of the function");
+    assert_eq!(documented, opened);
+
+    let code = read("src/telemetry/metrics.rs");
+    let made: BTreeSet<(String, String, String)> = code
+        .split(".with_description(")
+        .filter_map(|before| {
+            let (_, call) = before.rsplit_once("64_")?;
+            let (instrument, rest) = call.split_once("(\"")?;
+            let (name, rest) = rest.split_once('"')?;
+            let unit = rest.split_once(".with_unit(\"")?.1.split('"').next()?;
+            Some((name.to_owned(), unit.to_owned(), instrument.trim_start_matches("observable_").to_owned()))
+        })
+        .collect();
+    assert!(made.len() >= 6, "{made:?}");
+    let documented: BTreeSet<(String, String, String)> =
+        rows(&text, "| metric |").into_iter().map(|row| (row[0].clone(), row[1].clone(), row[2].clone())).collect();
+    assert_eq!(documented, made);
 }

@@ -27,41 +27,43 @@ use warp::{Filter as _, http::HeaderMap};
 use super::{BINARY, LIMIT, Stdio};
 use crate::local_azure::{Settings, client};
 
-pub(super) type Attributes = BTreeMap<String, String>;
+pub(crate) type Attributes = BTreeMap<String, String>;
 
 /// A collector that keeps what it gets.
-pub(super) struct Collector {
-    pub(super) url: String,
+pub(crate) struct Collector {
+    pub(crate) url: String,
     received: watch::Receiver<Received>,
 }
 
 /// What a collector got.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Received {
-    pub(super) requests: Vec<Request>,
+pub(crate) struct Received {
+    pub(crate) requests: Vec<Request>,
 }
 
 #[derive(Clone, Debug)]
-pub(super) struct Request {
+pub(crate) struct Request {
     path: String,
-    pub(super) headers: Attributes,
+    pub(crate) headers: Attributes,
     body: Bytes,
 }
 
 /// A span as it was received.
 #[derive(Clone, Debug)]
-pub(super) struct Span {
-    pub(super) name: String,
-    pub(super) trace: String,
-    pub(super) id: String,
-    pub(super) parent: String,
-    pub(super) kind: &'static str,
-    pub(super) failed: bool,
-    pub(super) attributes: Attributes,
+pub(crate) struct Span {
+    pub(crate) name: String,
+    pub(crate) trace: String,
+    pub(crate) id: String,
+    pub(crate) parent: String,
+    pub(crate) kind: &'static str,
+    pub(crate) failed: bool,
+    /// Names and messages.
+    pub(crate) events: Vec<(String, String)>,
+    pub(crate) attributes: Attributes,
 }
 
 impl Collector {
-    pub(super) async fn open() -> Self {
+    pub(crate) async fn open() -> Self {
         let (keep, received) = watch::channel(Received::default());
         let keep = Arc::new(keep);
         let receive = warp::post().and(warp::path::full()).and(warp::header::headers_cloned()).and(warp::body::bytes());
@@ -78,11 +80,11 @@ impl Collector {
         Self { url, received }
     }
 
-    pub(super) fn received(&self) -> Received {
+    pub(crate) fn received(&self) -> Received {
         self.received.borrow().clone()
     }
 
-    pub(super) async fn wait_until(&self, condition: impl FnMut(&Received) -> bool) {
+    pub(crate) async fn wait_until(&self, condition: impl FnMut(&Received) -> bool) {
         let mut received = self.received.clone();
         let waited = tokio::time::timeout(LIMIT, received.wait_for(condition)).await.map(|found| found.is_ok());
         let names = || self.received().spans().into_iter().map(|span| span.name).collect::<Vec<_>>();
@@ -91,7 +93,7 @@ impl Collector {
 }
 
 impl Received {
-    pub(super) fn spans(&self) -> Vec<Span> {
+    pub(crate) fn spans(&self) -> Vec<Span> {
         let requests = self.requests.iter().filter(|request| request.path == "/v1/traces");
         let decoded = requests.map(|request| ExportTraceServiceRequest::decode(request.body.clone()).unwrap());
         let spans = decoded.flat_map(|it| it.resource_spans).flat_map(|it| it.scope_spans).flat_map(|it| it.spans);
@@ -103,6 +105,7 @@ impl Received {
                     _ => "Internal",
                 },
                 failed: span.status.as_ref().is_some_and(|status| status.code() == StatusCode::Error),
+                events: span.events.iter().map(|event| (event.name.clone(), message(&event.attributes))).collect(),
                 name: span.name,
                 trace: hex::encode(span.trace_id),
                 id: hex::encode(span.span_id),
@@ -113,20 +116,20 @@ impl Received {
     }
 
     /// Who sent it.
-    pub(super) fn resource(&self) -> Attributes {
+    pub(crate) fn resource(&self) -> Attributes {
         let request = self.requests.iter().find(|request| request.path == "/v1/traces").expect("spans");
         let decoded = ExportTraceServiceRequest::decode(request.body.clone()).unwrap();
         attributes(&decoded.resource_spans[0].resource.as_ref().unwrap().attributes)
     }
 
     /// The newest sum of a counter, or number of values of a histogram, over all points with these attributes.
-    pub(super) fn sum(&self, name: &str, of: &[(&str, &str)]) -> Option<f64> {
+    pub(crate) fn sum(&self, name: &str, of: &[(&str, &str)]) -> Option<f64> {
         let points = self.points(name, of);
         (!points.is_empty()).then(|| points.into_iter().sum())
     }
 
     /// The newest value of a gauge.
-    pub(super) fn last(&self, name: &str, of: &[(&str, &str)]) -> Option<f64> {
+    pub(crate) fn last(&self, name: &str, of: &[(&str, &str)]) -> Option<f64> {
         self.points(name, of).into_iter().next()
     }
 
@@ -142,7 +145,7 @@ impl Received {
     }
 
     /// All that was received, readable or not.
-    pub(super) fn text(&self) -> String {
+    pub(crate) fn text(&self) -> String {
         self.requests.iter().map(|request| String::from_utf8_lossy(&request.body).into_owned()).collect()
     }
 }
@@ -174,13 +177,17 @@ fn attributes(attributes: &[KeyValue]) -> Attributes {
     attributes.iter().map(|attribute| (attribute.key.clone(), text(&attribute.value))).collect()
 }
 
+fn message(of: &[KeyValue]) -> String {
+    attributes(of).remove("keyvault_backup.message").unwrap_or_default()
+}
+
 /// A port at which nobody listens.
-pub(super) async fn dead_endpoint() -> String {
+pub(crate) async fn dead_endpoint() -> String {
     format!("http://127.0.0.1:{}", free_port())
 }
 
 /// A port at which somebody takes what comes and never answers.
-pub(super) async fn hanging_endpoint() -> String {
+pub(crate) async fn hanging_endpoint() -> String {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
     let url = format!("http://{}", listener.local_addr().unwrap());
     tokio::spawn(async move {
@@ -197,14 +204,14 @@ fn free_port() -> u16 {
 }
 
 /// The handler as a process of its own, without a host.
-pub(super) struct Handler {
+pub(crate) struct Handler {
     process: Child,
     port: u16,
 }
 
 impl Handler {
     /// Started, and ready for invocations.
-    pub(super) async fn start(settings: &Settings) -> Self {
+    pub(crate) async fn start(settings: &Settings) -> Self {
         let port = free_port();
         let mut command = Command::new(BINARY);
         command.args(["serve", "--port", &port.to_string()]).env_clear().envs(settings);
@@ -220,7 +227,7 @@ impl Handler {
     }
 
     /// Invokes a function; the answer's body.
-    pub(super) async fn post(&self, function: &str, traceparent: Option<&str>, body: &Value) -> String {
+    pub(crate) async fn post(&self, function: &str, traceparent: Option<&str>, body: &Value) -> String {
         let mut request = client().post(self.url(function)).body(body.to_string());
         if let Some(traceparent) = traceparent {
             request = request.header("traceparent", traceparent);
@@ -229,7 +236,7 @@ impl Handler {
     }
 
     /// How many threads have a name that begins so.
-    pub(super) fn threads_of(&self, name: &str) -> usize {
+    pub(crate) fn threads_of(&self, name: &str) -> usize {
         let tasks = fs::read_dir(format!("/proc/{}/task", self.process.id().unwrap())).unwrap();
         let names = tasks.map(|task| fs::read_to_string(task.unwrap().path().join("comm")).unwrap_or_default());
         names.filter(|found| found.starts_with(name)).count()
