@@ -23,10 +23,14 @@ step "Package: the end-to-end tests run the binary that is shipped"
 scripts/package.sh
 
 step "Quickstart"
-cargo build --release --example quickstart
+cargo build --example quickstart
 
 step "Tests"
 cargo test --workspace --quiet
+
+step "Soak: faults and SIGKILLs at random, for two minutes"
+target=${CARGO_TARGET_DIR:-target}
+KEYVAULT_BACKUP_BINARY=$target/package/app/keyvault-backup SIMULATOR=$target/debug/simulator scripts/soak.sh --seconds 120
 
 step "Fuzzing, for one minute"
 scripts/fuzz.sh --seconds 60

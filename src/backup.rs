@@ -24,7 +24,7 @@ use crate::{
     model::{Attributes, BackupId, ItemId, Kind, Label, Timestamp, filter::ItemFilter},
     report::{Progress, Status},
     repository::{
-        Repository,
+        CLOCKS_DIFFER, Repository,
         draft::{Commit, Draft, Stored},
         findings::Damage,
         manifest::{Counts, FORMAT_VERSION, Failure, Guard, Header, Item, Manifest, Stale},
@@ -101,20 +101,14 @@ async fn run_locked(
     }
     let damage = repository.damage(vault.name()).await;
     let (base, start) = (base.as_ref(), Instant::now());
-    let run = Run { vault, repository, options, progress, draft: &draft, base, damage, now, start };
+    let draft = &draft;
+    let run = Run { vault, repository, options, progress, draft, base, damage, now, start, still_locked };
     let mut found = run.collect().await?;
     run.carry_over_unseen(&mut found).await;
 
     let guard = run.guard(&found).await;
     let manifest = run.manifest(found, guard);
-    if !still_locked() {
-        let message = format!(
-            "The backup of vault {} lost its lease in the storage, so another run may have begun; nothing was \
-             committed. The next attempt goes on from here.",
-            vault.name()
-        );
-        return Err(Error::new(ErrorKind::Unavailable, message));
-    }
+    run.check_lock()?;
     let header = match draft.commit(&manifest).instrument(debug_span!("manifest")).await? {
         Commit::Committed => manifest.header,
         Commit::AlreadyCommitted(header) => *header,
@@ -155,6 +149,7 @@ struct Run<'a> {
     damage: Damage,
     now: Timestamp,
     start: Instant,
+    still_locked: &'a (dyn Fn() -> bool + Sync),
 }
 
 /// What a run has gathered.
@@ -258,6 +253,11 @@ impl<'a> Run<'a> {
             self.progress.advance(0);
             return Kept::CarriedOver(previous.clone());
         }
+        // What is under way ends, and nothing more is begun: a storage that cannot be reached would use up the time of
+        // a call for every item that is left.
+        if let Err(error) = self.check_lock() {
+            return Kept::Failed(listed.item, Problem::from(&error));
+        }
         let kept = match self.draft.take(self.vault, &listed.item, &listed.attributes, &|| self.clock()).await {
             Ok(Some(item)) => Kept::Read(item),
             Ok(None) => Kept::Gone(listed.item),
@@ -273,8 +273,15 @@ impl<'a> Run<'a> {
             && !self.damage.may_be_at(&previous.blob)
             && previous.attributes == *listed
             && listed.are_settled_at(previous.taken_at)
-            && self.now.seconds_since(previous.taken_at.min(previous.written_at()))
-                < i64::try_from(self.options.full_every.as_secs()).unwrap_or(i64::MAX)
+            && self.is_recent(previous.taken_at.min(previous.written_at()))
+    }
+
+    /// Whether a full interval is not over yet since that moment. One in the future is of a clock that was wrong, and
+    /// would put off the next reading for as long as it was.
+    fn is_recent(&self, moment: Timestamp) -> bool {
+        let age = self.now.seconds_since(moment);
+        moment <= self.now.plus(CLOCKS_DIFFER)
+            && age < i64::try_from(self.options.full_every.as_secs()).unwrap_or(i64::MAX)
     }
 
     async fn sort_in(&self, kept: Kept, found: &mut Found) {
@@ -325,9 +332,8 @@ impl<'a> Run<'a> {
     async fn keep_stale(&self, previous: &Item, problem: &Problem, found: &mut Found) {
         let mut item = previous.clone();
         item.stale = Some(Stale { code: problem.code.clone(), reason: problem.reason.clone() });
-        let age = self.now.seconds_since(previous.written_at());
-        let is_due = age >= i64::try_from(self.options.full_every.as_secs()).unwrap_or(i64::MAX);
-        if is_due || self.damage.may_be_at(&previous.blob) {
+        let is_due = !self.is_recent(previous.written_at()) || self.damage.may_be_at(&previous.blob);
+        if is_due && self.check_lock().is_ok() {
             match self.copy(previous).await {
                 Ok(stored) => item.blob = stored.blob,
                 Err(error) if error.kind() == ErrorKind::Corrupt => {
@@ -373,6 +379,19 @@ impl<'a> Run<'a> {
             failures,
         };
         Manifest { header, items }
+    }
+
+    /// Work under a lost lease must stop.
+    fn check_lock(&self) -> Result<()> {
+        if (self.still_locked)() {
+            return Ok(());
+        }
+        let message = format!(
+            "The backup of vault {} lost its lease in the storage, so another run may have begun; nothing was \
+             committed. The next attempt goes on from here.",
+            self.vault.name()
+        );
+        Err(Error::new(ErrorKind::Unavailable, message))
     }
 
     fn clock(&self) -> Timestamp {

@@ -11,7 +11,7 @@ use crate::{
     model::{Timestamp, VaultName},
     report::{Problem, Status},
     repository::{
-        BackupRef, Repository,
+        BackupRef, CLOCKS_DIFFER, Repository,
         manifest::{Guard, Header},
         operation::{Operation, OperationKind},
     },
@@ -49,7 +49,8 @@ pub struct Coverage {
     pub newest: Option<(BackupRef, Result<Header>)>,
     /// Its newest good backup: one in which everything is.
     pub newest_good: Option<Header>,
-    /// How old that is, in seconds: by when it began, because what changed after that may not be in it.
+    /// How old that is, in seconds: by when it began, because what changed after that may not be in it. Nothing when its
+    /// date is in the future.
     pub age: Option<u64>,
     /// Why its guard is up, if it is.
     pub guard: Option<Guard>,
@@ -148,7 +149,7 @@ async fn look_at(repository: &Repository, vault: VaultName, terms: &Terms) -> Co
     let mut coverage = Coverage {
         in_scope: terms.scope.contains(&vault),
         backups: count,
-        age: good.as_ref().map(|good| terms.now.seconds_since(good.started_at).try_into().unwrap_or_default()),
+        age: good.as_ref().and_then(|good| age(good, terms.now)),
         newest,
         newest_good: good,
         guard: known(guard, &mut problems),
@@ -161,6 +162,13 @@ async fn look_at(repository: &Repository, vault: VaultName, terms: &Terms) -> Co
     };
     coverage.attention = attention(&coverage, listed, terms);
     coverage
+}
+
+/// Clocks may differ a little. A date further in the future says nothing, and would hide for as long as it is that no
+/// other backup is made.
+fn age(good: &Header, now: Timestamp) -> Option<u64> {
+    let age = now.seconds_since(good.started_at);
+    (good.started_at <= now.plus(CLOCKS_DIFFER)).then(|| age.try_into().unwrap_or_default())
 }
 
 /// What was found, or nothing and a problem more. One cause is told once, however many parts it spoils.
@@ -231,6 +239,14 @@ fn attention(coverage: &Coverage, listed: bool, terms: &Terms) -> Vec<Attention>
                 because(Cause::TooOld, message);
             }
         }
+        (_, Some(good), None) => because(
+            Cause::Unknown,
+            format!(
+                "The newest good backup of vault {vault} is {}, dated {}, which is in the future: a clock was wrong then, \
+                 or is now, and nobody can say how old it is. Set the clock right, and make a backup.",
+                good.backup_id, good.started_at
+            ),
+        ),
         _ => because(
             Cause::NoGoodBackup,
             format!("Vault {vault} has no backup in which everything is.{}", outcome(coverage)),

@@ -10,6 +10,7 @@ pub mod report;
 pub mod retention;
 pub mod store;
 pub mod telemetry;
+pub mod token;
 pub mod vault;
 
 pub mod repository;

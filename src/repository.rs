@@ -38,8 +38,9 @@ use crate::{
 /// Long enough for the header of nearly every manifest, so that listing backups does not read their items.
 const HEAD: u64 = 32 * 1024;
 
-/// By how much the clocks of two instances may differ, and so an id from the time its backup began.
-const CLOCKS_DIFFER: Duration = Duration::from_secs(5 * 60);
+/// By how much the clocks of two instances may differ, and so an id from the time its backup began. What is later than
+/// now by more was dated by a clock that was wrong.
+pub const CLOCKS_DIFFER: Duration = Duration::from_secs(5 * 60);
 
 /// All backups of all vaults, and the operations on them.
 #[derive(Clone, Debug)]
@@ -92,12 +93,12 @@ impl Repository {
 
     /// The id of the backup that `operation` makes: the same for every delivery and every attempt, also for two that
     /// begin at the same moment. It is above the newest backup's, though that may be of this very second, or of an
-    /// instance whose clock is ahead: ids sort by time, and the highest is the latest.
+    /// instance whose clock was ahead, however far: the highest id is the latest, which is what a restore takes
+    /// (docs/decisions/0023-ids-follow-each-other.md).
     pub async fn backup_id(&self, vault: &VaultName, operation: Uuid, now: Timestamp) -> Result<BackupId> {
         let newest = self.backups(vault).await?.pop();
         let next = newest.map_or(now, |newest| newest.id.started().plus(Duration::from_secs(1)));
-        // Beyond what clocks differ, the newest id is no guide.
-        let started = if next <= now.plus(CLOCKS_DIFFER) { now.max(next) } else { now };
+        let started = now.max(next);
         let id = BackupId::new(started, operation.as_fields().0);
         let name = names::backup_id(operation);
         match self.state.create(&name, id.to_string().into()).await? {
@@ -124,7 +125,10 @@ impl Repository {
                 let mut found = None;
                 let latest = moment.plus(CLOCKS_DIFFER);
                 let candidates = newest_first.clone().filter(|backup| !backup.is_safety_copy());
-                for backup in candidates.filter(|backup| backup.id.started() <= latest) {
+                // The newest is looked at in any case: its id may follow one from a clock that was ahead.
+                let candidates = candidates.enumerate();
+                let candidates = candidates.filter(|(index, backup)| *index == 0 || backup.id.started() <= latest);
+                for (_, backup) in candidates {
                     if self.header(backup).await?.finished_at <= *moment {
                         found = Some(backup);
                         break;

@@ -15,7 +15,14 @@ pub mod pacing;
 mod refusal;
 mod wire;
 
-use std::{future::Future, sync::Arc, time::Duration};
+use std::{
+    future::Future,
+    sync::{
+        Arc,
+        atomic::{AtomicU32, Ordering},
+    },
+    time::Duration,
+};
 
 use azure_core::{
     credentials::TokenCredential,
@@ -49,6 +56,11 @@ pub const DEADLINE: Duration = Duration::from_secs(300);
 /// Learn, "Key Vault backup").
 const ATTEMPT: Duration = Duration::from_secs(120);
 
+/// After so many calls of one sort in a row that used up their time, no more of that sort are sent. Else a vault that is
+/// down, or lets one operation fail, would hold up a run for minutes with each item that is left: for days when it is
+/// large.
+const MOST_UNANSWERED: u32 = 32;
+
 /// How long a failure that further attempts seldom mend is tried again.
 const BRIEFLY: Duration = Duration::from_secs(10);
 
@@ -60,6 +72,8 @@ pub struct Vault {
     keys: KeyClient,
     certificates: CertificateClient,
     pacing: Arc<Pacing>,
+    /// By [`Action`], how many calls in a row have used up their time without an answer that helps.
+    unanswered: [AtomicU32; Action::COUNT],
 }
 
 /// An item as a listing shows it.
@@ -124,6 +138,7 @@ impl Vault {
             name,
             uri,
             pacing,
+            unanswered: Default::default(),
         })
     }
 
@@ -365,21 +380,37 @@ impl Vault {
     where
         F: Future<Output = azure_core::Result<T>>,
     {
+        let unanswered = &self.unanswered[doing.action as usize];
+        if unanswered.load(Ordering::Relaxed) >= MOST_UNANSWERED {
+            let message = format!(
+                "{doing}: it was not tried, because vault {} has let that fail {MOST_UNANSWERED} times in a row, each \
+                 time until the time of a call was over. Try again later.",
+                self.name
+            );
+            return Err(Error::new(ErrorKind::Unavailable, message));
+        }
         let start = Instant::now();
         let mut pause = Duration::from_millis(200);
         loop {
             let refusal = match pacing::within(ATTEMPT, attempt()).await {
-                Some(Ok(value)) => return Ok(value),
+                Some(Ok(value)) => {
+                    unanswered.store(0, Ordering::Relaxed);
+                    return Ok(value);
+                }
                 Some(Err(error)) => refusal::read(doing, error),
                 None => refusal::timed_out(doing, ATTEMPT),
             };
             let limit = match refusal.again {
-                Again::Never => return Err(refusal.error),
+                Again::Never => {
+                    unanswered.store(0, Ordering::Relaxed);
+                    return Err(refusal.error);
+                }
                 Again::Briefly => BRIEFLY,
                 Again::Yes => DEADLINE,
             };
             let wait = pause.mul_f64(fastrand::f64());
             if start.elapsed() + wait >= limit {
+                unanswered.fetch_add(1, Ordering::Relaxed);
                 return Err(refusal.error);
             }
             measure!("retry", service = "vault", vault = self.name.as_str(), count = 1_u64);

@@ -49,6 +49,11 @@ impl Clock {
         self.advanced_millis.fetch_add(by.as_millis() as i64, Ordering::Relaxed);
     }
 
+    /// Jumps back, for every clone.
+    pub fn set_back(&self, by: Duration) {
+        self.advanced_millis.fetch_sub(by.as_millis() as i64, Ordering::Relaxed);
+    }
+
     fn starting_at_millis(base_millis: i64) -> Self {
         Self { base_millis, start: Instant::now(), advanced_millis: Arc::default() }
     }

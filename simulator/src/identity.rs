@@ -115,7 +115,7 @@ impl Directory {
         self.state().token_lifetime = lifetime;
     }
 
-    /// Makes the endpoint answer 500 to the next `times` requests.
+    /// Makes the endpoint answer 500 to the next `times` requests, and fail each [`Credential`] likewise.
     pub fn fail_next(&self, times: u32) {
         self.state().failures_left = times;
     }
@@ -134,6 +134,15 @@ impl Directory {
     pub(crate) fn name_of(&self, object_id: &str) -> Option<String> {
         let state = self.state();
         state.identities.values().find(|it| it.object_id.to_string() == object_id).map(|it| it.name.clone())
+    }
+
+    /// Counts a request; whether it is one that is to fail.
+    fn takes_a_failure(&self) -> bool {
+        let mut state = self.state();
+        state.requests += 1;
+        let fails = state.failures_left > 0;
+        state.failures_left = state.failures_left.saturating_sub(1);
+        fails
     }
 
     fn state(&self) -> MutexGuard<'_, State> {

@@ -101,6 +101,7 @@ struct Inner {
     faults: Mutex<Vec<Fault>>,
     latency_micros: AtomicU64,
     requests: AtomicU64,
+    faults_hit: AtomicU64,
 }
 
 /// One vault and what of it never changes.
@@ -139,6 +140,7 @@ impl KeyVaults {
             faults: Mutex::default(),
             latency_micros: AtomicU64::new(0),
             requests: AtomicU64::new(0),
+            faults_hit: AtomicU64::new(0),
         }))
     }
 
@@ -171,7 +173,15 @@ impl KeyVaults {
     }
 
     async fn serve(&self, host: &Host, request: &Request<Bytes>, trace: &mut Trace) -> Outcome {
-        let claims = access::authenticate(&self.0.directory, request.headers())?;
+        let claims = match access::authenticate(&self.0.directory, request.headers()) {
+            Ok(claims) => claims,
+            Err(refusal) => {
+                if let Ok(route) = Route::of(request) {
+                    self.suffer(route.operation, &route.name, false, trace).await?;
+                }
+                return Err(refusal);
+            }
+        };
         claims.name.clone_into(&mut trace.identity);
         let route = Route::of(request)?;
         let body = request.body();
@@ -184,13 +194,28 @@ impl KeyVaults {
         if let Some((_, item)) = brought.as_ref().and_then(|it| it.as_ref().ok()?.items.first()) {
             item.name.clone_into(&mut trace.name);
         }
-        match self.fault(&trace.vault, route.operation, &trace.name) {
+        let name = trace.name.clone();
+        self.suffer(route.operation, &name, true, trace).await?;
+        self.act(host, &claims, &route, body, brought, trace)
+    }
+
+    /// What the faults do to a request before it is served.
+    async fn suffer(
+        &self,
+        operation: Operation,
+        name: &str,
+        has_token: bool,
+        trace: &mut Trace,
+    ) -> Result<(), Refusal> {
+        match self.fault(&trace.vault, operation, name, has_token) {
             Some(Effect::Answer { status, code, retry_after }) => {
                 return Err(Effect::refusal(status, &code, retry_after));
             }
             Some(Effect::Words { status, code, inner, message }) => {
                 return Err(Effect::worded(status, code, inner, message));
             }
+            Some(Effect::Gateway { status, retry_after }) => return Err(Effect::gateway(status, retry_after)),
+            Some(Effect::Expired) => return Err(Effect::expired(self.0.directory.tenant())),
             Some(Effect::Before(Mishap::Delay(delay))) => tokio::time::sleep(delay).await,
             Some(Effect::Before(mishap)) => {
                 trace.mishap = Some(mishap);
@@ -199,12 +224,15 @@ impl KeyVaults {
             Some(Effect::After(mishap)) => trace.mishap = Some(mishap),
             None => {}
         }
-        self.act(host, &claims, &route, body, brought, trace)
+        Ok(())
     }
 
-    fn fault(&self, vault: &str, operation: Operation, name: &str) -> Option<Effect> {
+    fn fault(&self, vault: &str, operation: Operation, name: &str, has_token: bool) -> Option<Effect> {
         let mut faults = self.0.faults.lock().expect("a holder of the faults panicked");
-        faults.iter_mut().find_map(|it| it.hits(vault, operation, name).then(|| it.effect()))
+        let effect =
+            faults.iter_mut().find_map(|it| it.hits(vault, operation, name, has_token).then(|| it.effect()))?;
+        self.0.faults_hit.fetch_add(1, Ordering::Relaxed);
+        Some(effect)
     }
 
     /// Checks what forbids the operation (in which order Azure does is assumed), then does it.

@@ -5,7 +5,8 @@
 //!
 //! Reading order: [`key_vault`] is the service, [`identity`] says who may call it, [`transport`] and [`proxy`] are its
 //! two front doors, [`azurite`] starts Microsoft's own storage emulator beside it, and [`functions_host`] runs the
-//! custom handler as the real Functions host does.
+//! custom handler as the real Functions host does. [`soak`] drives the unmodified program through all of it and checks
+//! that nothing is lost.
 
 pub mod azurite;
 pub mod clock;
@@ -14,4 +15,5 @@ pub mod identity;
 pub mod key_vault;
 pub mod mishap;
 pub mod proxy;
+pub mod soak;
 pub mod transport;

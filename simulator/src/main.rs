@@ -21,16 +21,22 @@ enum Command {
     Azure(programs::azure::Arguments),
     /// A Functions host that starts the handler of an app and calls its functions, like `func start`.
     Host(simulator::functions_host::program::Args),
+    /// Runs keyvault-backup through random faults and SIGKILLs, and checks that nothing is lost.
+    Soak(simulator::soak::program::Args),
 }
 
 #[tokio::main]
 async fn main() -> ExitCode {
-    let ended: Result<(), Box<dyn std::error::Error>> = match Arguments::parse().command {
-        Command::Azure(arguments) => programs::azure::run(arguments).await.map_err(Into::into),
-        Command::Host(arguments) => simulator::functions_host::program::run(arguments).await.map_err(Into::into),
+    let good = |()| ExitCode::SUCCESS;
+    let ended: Result<ExitCode, Box<dyn std::error::Error>> = match Arguments::parse().command {
+        Command::Azure(arguments) => programs::azure::run(arguments).await.map(good).map_err(Into::into),
+        Command::Host(arguments) => {
+            simulator::functions_host::program::run(arguments).await.map(good).map_err(Into::into)
+        }
+        Command::Soak(arguments) => simulator::soak::program::run(arguments).await.map_err(Into::into),
     };
     match ended {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(code) => code,
         Err(error) => {
             eprintln!("simulator: {error}");
             ExitCode::FAILURE

@@ -15,4 +15,6 @@ pub enum Mishap {
     Hang,
     /// The answer arrives whole, but only after this time.
     Delay(Duration),
+    /// Half of the body arrives at once, and the rest after this time.
+    Trickle(Duration),
 }

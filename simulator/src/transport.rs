@@ -16,7 +16,7 @@ use azure_core::{
     },
 };
 use bytes::Bytes;
-use futures::stream;
+use futures::{StreamExt as _, stream};
 
 use crate::{key_vault::KeyVaults, mishap::Mishap};
 
@@ -66,6 +66,15 @@ impl HttpClient for Door {
             None => {}
             Some(Mishap::Delay(delay)) => tokio::time::sleep(delay).await,
             Some(Mishap::Hang) => std::future::pending().await,
+            Some(Mishap::Trickle(pause)) => {
+                let (start, end) = (body.slice(..body.len() / 2), body.slice(body.len() / 2..));
+                let end = async move {
+                    tokio::time::sleep(pause).await;
+                    Ok(end)
+                };
+                let stream = stream::once(std::future::ready(Ok(start))).chain(stream::once(end));
+                return Ok(AsyncRawResponse::new(status, headers, Box::pin(stream)));
+            }
             Some(Mishap::Reset) => {
                 return Err(Error::with_message(ErrorKind::Io, "the simulator reset the connection"));
             }

@@ -14,6 +14,7 @@ use std::{
 use async_trait::async_trait;
 use azure_core::{
     credentials::{AccessToken, TokenCredential, TokenRequestOptions},
+    error::ErrorKind as Cause,
     http::{ClientOptions, ExponentialRetryOptions, HttpClient, RetryOptions, Transport},
     time::Duration as SdkDuration,
 };
@@ -143,7 +144,11 @@ impl Connections {
     }
 }
 
-/// A credential whose errors quote no token: readers of JSON quote what they cannot read, and refusals their body, and
+/// How long getting one token may take, with the SDK's own further attempts. The endpoint is on the same machine, or a
+/// program on it.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// A credential that answers in time, and whose errors quote no token: readers of JSON quote what they cannot read, and refusals their body, and
 /// here both can hold one.
 #[derive(Debug)]
 struct Discreet(Arc<dyn TokenCredential>);
@@ -155,11 +160,17 @@ impl TokenCredential for Discreet {
         scopes: &[&str],
         options: Option<TokenRequestOptions<'_>>,
     ) -> azure_core::Result<AccessToken> {
-        self.0.get_token(scopes, options).await.map_err(|error| {
+        let got = tokio::time::timeout(PATIENCE, self.0.get_token(scopes, options)).await;
+        let got = got.unwrap_or_else(|_| {
+            let message = format!("no token came within {} seconds.", PATIENCE.as_secs());
+            let late = azure_core::Error::with_message(Cause::Io, message);
+            Err(azure_core::Error::with_error(Cause::Credential, late, "The identity endpoint is silent."))
+        });
+        got.map_err(|error| {
             let causes = successors(Some(&error as &(dyn std::error::Error + 'static)), |cause| cause.source());
             if causes.into_iter().any(|cause| cause.is::<serde_json::Error>() || cause.to_string().contains("eyJ")) {
                 let message = "the answer of the identity endpoint cannot be read. Check what answers there.";
-                return azure_core::Error::with_message(azure_core::error::ErrorKind::Credential, message);
+                return azure_core::Error::with_message(Cause::Credential, message);
             }
             error
         })

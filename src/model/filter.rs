@@ -96,6 +96,8 @@ fn parse(pattern: &str, glob: &str) -> Result<globset::Glob> {
 
 #[cfg(test)]
 mod tests {
+    use proptest::{collection, prelude::*};
+
     use super::*;
 
     fn chosen(patterns: &[&str], item: &str) -> bool {
@@ -120,6 +122,52 @@ mod tests {
         for pattern in ["db-*", "secret/db", "secrets/", "secrets/a/b", "secrets/["] {
             let error = ItemFilter::new([pattern]).unwrap_err();
             assert!(error.message().contains(&format!("{pattern:?}")), "{error}");
+        }
+    }
+
+    /// A pattern of `*` and letters matches a name, written down a second time: `*` stands for any run of letters.
+    fn matches_glob(glob: &[u8], name: &[u8]) -> bool {
+        match glob.split_first() {
+            None => name.is_empty(),
+            Some((b'*', rest)) => (0..=name.len()).any(|skipped| matches_glob(rest, &name[skipped..])),
+            Some((letter, rest)) => name
+                .split_first()
+                .is_some_and(|(first, name)| first.eq_ignore_ascii_case(letter) && matches_glob(rest, name)),
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn an_item_is_chosen_by_any_pattern_for_it_unless_one_takes_it_away(
+            patterns in collection::vec(("!?", "(keys|secrets|certificates|[*])", "[aAb*-]{1,4}"), 0..5),
+            kind in 0..3_usize,
+            name in "[aAbB-]{1,5}",
+        ) {
+            let kind = Kind::ALL[kind];
+            let all = patterns.iter().map(|(sign, kind, name)| format!("{sign}{kind}/{name}"));
+            let filter = ItemFilter::new(all.collect::<Vec<_>>()).unwrap();
+            let hit = |(_, of_kind, glob): &&(String, String, String)| {
+                (of_kind == "*" || of_kind == kind.as_str()) && matches_glob(glob.as_bytes(), name.as_bytes())
+            };
+            let (away, choose): (Vec<_>, Vec<_>) = patterns.iter().partition(|(sign, ..)| sign == "!");
+            let chosen = choose.is_empty() || choose.iter().any(&hit);
+            let expected = chosen && !away.iter().any(&hit);
+            prop_assert_eq!(filter.matches(&ItemId { kind, name: name.parse().unwrap() }), expected);
+        }
+
+        #[test]
+        fn any_pattern_is_read_or_refused_and_case_and_order_do_not_matter(
+            mut patterns in collection::vec("!?[a-z*/?{},\\[\\]-]{1,12}", 1..4), name in "[a-zA-Z0-9-]{1,12}",
+        ) {
+            let Ok(filter) = ItemFilter::new(&patterns) else { return Ok(()) };
+            patterns.reverse();
+            let reversed = ItemFilter::new(&patterns).unwrap();
+            for kind in Kind::ALL {
+                let [item, upper] =
+                    [name.clone(), name.to_ascii_uppercase()].map(|name| ItemId { kind, name: name.parse().unwrap() });
+                prop_assert_eq!(filter.matches(&item), filter.matches(&upper));
+                prop_assert_eq!(filter.matches(&item), reversed.matches(&item));
+            }
         }
     }
 }

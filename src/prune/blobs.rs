@@ -11,15 +11,20 @@ use crate::{
     model::{Timestamp, VaultName},
     repository::{
         Repository,
+        findings::Damage,
         manifest::{Item, Manifest},
     },
     store::Entry,
 };
 
-/// The item blobs of a vault, by a hash of name and size, and whether a manifest names them: 20 to 40 bytes for a blob
-/// whose name alone has 200.
+/// The item blobs of a vault and what is known of them.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Holdings(HashMap<Hash, bool>);
+pub(super) struct Holdings {
+    /// By a hash of name and size, whether a manifest names them: 20 to 40 bytes for a blob whose name alone has 200.
+    blobs: HashMap<Hash, bool>,
+    /// Those that the last verification found damaged hold no copy of anything.
+    damage: Damage,
+}
 
 /// Half of a SHA-256: two of a billion blobs share it with a probability of 10^-21, and then one stays that could go.
 type Hash = [u8; 16];
@@ -28,27 +33,24 @@ impl Holdings {
     /// All item blobs that are stored; no manifest names them yet.
     pub(super) async fn list(repository: &Repository, vault: &VaultName) -> Result<Self> {
         let mut blobs = repository.item_blobs(vault);
-        let mut holdings = Self::default();
+        let mut holdings = Self { blobs: HashMap::new(), damage: repository.damage(vault).await };
         while let Some(blob) = blobs.try_next().await? {
-            holdings.0.insert(hash(&blob.name, blob.size), false);
+            holdings.blobs.insert(hash(&blob.name, blob.size), false);
         }
         Ok(holdings)
     }
 
-    /// Keeps what an item is stored in. Whether it is there, in full length.
+    /// Keeps what an item is stored in. Whether it is there, in full length and not known to be damaged.
     pub(super) fn keep(&mut self, item: &Item) -> bool {
-        match self.0.get_mut(&hash(&item.blob, item.size)) {
-            Some(is_named) => {
-                *is_named = true;
-                true
-            }
-            None => false,
+        if let Some(is_named) = self.blobs.get_mut(&hash(&item.blob, item.size)) {
+            *is_named = true;
         }
+        self.has(item)
     }
 
-    /// Whether what an item is stored in is there, in full length.
+    /// Whether what an item is stored in is there, in full length and not known to be damaged.
     pub(super) fn has(&self, item: &Item) -> bool {
-        self.0.contains_key(&hash(&item.blob, item.size))
+        self.blobs.contains_key(&hash(&item.blob, item.size)) && !self.damage.may_be_at(&item.blob)
     }
 
     /// Keeps what all items of a backup are stored in, as far as it is there.
@@ -60,7 +62,7 @@ impl Holdings {
 
     /// Whether a blob was there when these were listed and no manifest names it. What came later is somebody's work.
     fn is_unnamed(&self, blob: &Entry) -> bool {
-        self.0.get(&hash(&blob.name, blob.size)) == Some(&false)
+        self.blobs.get(&hash(&blob.name, blob.size)) == Some(&false)
     }
 }
 

@@ -9,7 +9,7 @@ use tracing::{Instrument as _, debug_span};
 use super::{Action, OnDeleted, Options, Plan, Step, replace::Safety};
 use crate::{
     error::{Error, ErrorKind, Result},
-    model::{Kind, Sealed},
+    model::{Attributes, Kind, Sealed},
     report::{ItemReport, Outcome, Problem, Progress, Status},
     repository::{
         Repository,
@@ -85,7 +85,15 @@ pub(super) struct Run<'a> {
 impl Run<'_> {
     async fn step(&self, step: &Step) -> ItemReport {
         let result = match (step.action, self.manifest.item(&step.item)) {
-            (Action::AlreadyPresent, _) => Ok((Outcome::AlreadyPresent, Some(step.version.clone()))),
+            (Action::AlreadyPresent, _) => {
+                self.progress.advance(0);
+                let problem = step.reason.as_ref().map(|reason| {
+                    let message = format!("{} was left as it is in vault {}: {reason}", step.item, self.target.name());
+                    Problem::from(&Error::new(ErrorKind::Conflict, message).at(step.item.to_string()))
+                });
+                let (item, version) = (step.item.clone(), Some(step.version.clone()));
+                return ItemReport { item, outcome: Outcome::AlreadyPresent, version, problem };
+            }
             (Action::Restore, Some(item)) => self.restore(item).await,
             (Action::Recover, Some(item)) => self.recover(item).await,
             (Action::Replace, Some(item)) => self.replace(item).await,
@@ -156,6 +164,8 @@ impl Run<'_> {
     pub(super) async fn bring_back(&self, item: &Item, backup: &Sealed, held: Held) -> Result<Current> {
         let start = Instant::now();
         loop {
+            // Asked before the try: with a slow pace the tries are minutes apart, and the time alone says little.
+            let last = start.elapsed() >= PURGE_LAG;
             match self.target.restore(&item.id, backup).await {
                 Ok(version) => {
                     let mut current = self.appearing(item).await?;
@@ -182,7 +192,7 @@ impl Run<'_> {
                         Held::Purge if deleted => self.target.purge(&item.id).await?,
                         _ => (),
                     }
-                    if start.elapsed() >= PURGE_LAG {
+                    if last {
                         return Err(error);
                     }
                     tokio::time::sleep(POLL).await;
@@ -195,10 +205,11 @@ impl Run<'_> {
     async fn appearing(&self, item: &Item) -> Result<Current> {
         let start = Instant::now();
         loop {
+            let last = start.elapsed() >= APPEARS_WITHIN;
             if let Some(current) = self.target.current(&item.id, Some(&item.attributes)).await? {
                 return Ok(current);
             }
-            if start.elapsed() >= APPEARS_WITHIN {
+            if last {
                 let message = format!(
                     "Vault {} accepted the restore of {} but does not show it after {} seconds. Look at the vault, then \
                      restore again.",
@@ -225,19 +236,10 @@ impl Run<'_> {
 
 /// A difference between what came back and what was backed up is a failure, not a success.
 pub fn compare(item: &Item, current: &Current, target: &Vault) -> Result<()> {
-    let (wanted, got) = (&item.attributes, &current.attributes);
-    let mut differences = Vec::new();
+    let mut differences = differences(&item.attributes, &current.attributes);
     if !is_of(item, current) {
-        differences.push(format!("the current version is {} instead of {}", current.version, item.version));
+        differences.insert(0, format!("the current version is {} instead of {}", current.version, item.version));
     }
-    let fields = [
-        ("enabled", wanted.enabled == got.enabled),
-        ("the not-before date", wanted.not_before == got.not_before),
-        ("the expiry date", wanted.expires == got.expires),
-        ("the content type", wanted.content_type == got.content_type),
-        ("the tags", wanted.tags == got.tags),
-    ];
-    differences.extend(fields.iter().filter(|(_, same)| !same).map(|(field, _)| format!("{field} differs")));
     if differences.is_empty() {
         return Ok(());
     }
@@ -248,6 +250,18 @@ pub fn compare(item: &Item, current: &Current, target: &Vault) -> Result<()> {
         differences.join("; ")
     );
     Err(Error::new(ErrorKind::Conflict, message).at(item.id.to_string()))
+}
+
+/// What differs of what a restore brings back beside the versions.
+pub(super) fn differences(wanted: &Attributes, got: &Attributes) -> Vec<String> {
+    let fields = [
+        ("enabled differs", wanted.enabled == got.enabled),
+        ("the not-before date differs", wanted.not_before == got.not_before),
+        ("the expiry date differs", wanted.expires == got.expires),
+        ("the content type differs", wanted.content_type == got.content_type),
+        ("the tags differ", wanted.tags == got.tags),
+    ];
+    fields.into_iter().filter(|(_, same)| !same).map(|(field, _)| field.to_owned()).collect()
 }
 
 /// Whether the current version is the one that was backed up.

@@ -6,12 +6,12 @@ use futures::{StreamExt as _, TryStreamExt as _, stream};
 use serde::{Deserialize, Serialize};
 use tokio::sync::OnceCell;
 
-use super::{OnConflict, OnDeleted, Options};
+use super::{OnConflict, OnDeleted, Options, execute::differences};
 use crate::{
     error::{Error, ErrorKind, Result},
     model::{BackupId, ItemId, Kind, VaultName, filter::ItemFilter},
     repository::manifest::{Item, Manifest},
-    vault::Vault,
+    vault::{Current, Vault},
 };
 
 /// What will be done, item by item.
@@ -211,7 +211,7 @@ async fn step(item: &Item, target: &Vault, taken: &Taken, options: &Options) -> 
         (Action::Blocked, Some(reason))
     } else if taken.active.contains_key(&item.id) {
         match target.current(&item.id, None).await? {
-            Some(current) if current.may_be(&item.version) => (Action::AlreadyPresent, None),
+            Some(current) if current.may_be(&item.version) => (Action::AlreadyPresent, changed(item, &current)),
             Some(current) => {
                 conflict(item, target, taken, options, &format!("the target has version {}", current.version)).await?
             }
@@ -235,6 +235,14 @@ async fn step(item: &Item, target: &Vault, taken: &Taken, options: &Options) -> 
         (Action::Restore, None)
     };
     Ok(Step { item: item.id.clone(), action, version: item.version.clone(), reason })
+}
+
+/// What a person has changed since on the very version that was backed up. A restore cannot bring that back, and must not
+/// keep silent about it.
+fn changed(item: &Item, current: &Current) -> Option<String> {
+    let differences = differences(&item.attributes, &current.attributes);
+    (!differences.is_empty())
+        .then(|| format!("it is there in the version of the backup, but {}.", differences.join("; ")))
 }
 
 /// The name is held by something else, as `holder` says.

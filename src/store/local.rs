@@ -374,6 +374,10 @@ fn refusal(doing: &str, target: &str, error: io::Error) -> Error {
         Cause::StorageFull | Cause::QuotaExceeded => {
             (ErrorKind::Refused, "The disk is full: make space, then run this again.")
         }
+        Cause::FileTooLarge => (
+            ErrorKind::Refused,
+            "No file may be so long: raise the limit (ulimit -f) or make space on a disk that has none, then run this again.",
+        ),
         Cause::AlreadyExists | Cause::NotADirectory | Cause::IsADirectory => {
             (ErrorKind::InvalidInput, "A file stands where a directory is needed, or the reverse: choose another path.")
         }

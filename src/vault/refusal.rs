@@ -15,6 +15,7 @@ use super::home::NotHome;
 use crate::{
     error::{Error, ErrorKind},
     model::{ItemId, Kind, VaultName},
+    token,
 };
 
 /// What was being done when the vault refused, for the sentence.
@@ -36,6 +37,11 @@ pub(super) enum Action {
     Recover,
     Delete,
     Purge,
+}
+
+impl Action {
+    /// How many there are.
+    pub(super) const COUNT: usize = Self::Purge as usize + 1;
 }
 
 /// What the operation was on.
@@ -81,7 +87,8 @@ pub(super) struct Refusal {
 pub(super) enum Again {
     /// Never: the answer will be the same.
     Never,
-    /// For a short while only: most likely a wrong name, perhaps a hiccup of name resolution.
+    /// For a short while only: most likely a wrong name, perhaps a hiccup of name resolution or of the identity endpoint,
+    /// which was asked several times by then.
     Briefly,
     /// Until the deadline of the call.
     Yes,
@@ -125,6 +132,13 @@ fn weigh(doing: Doing<'_>, error: &azure_core::Error) -> (ErrorKind, Again, Stri
             }
             (kind, again, why)
         }
+        SdkErrorKind::Credential if token::may_come(error) => (
+            ErrorKind::Unavailable,
+            Again::Briefly,
+            "no token could be had, because the identity endpoint does not answer as it should. Try again later; if that \
+             goes on, look at the identity of the app, and at what answers at IDENTITY_ENDPOINT."
+                .to_owned(),
+        ),
         SdkErrorKind::Credential => (
             ErrorKind::Unauthenticated,
             Again::Never,

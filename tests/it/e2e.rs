@@ -13,6 +13,7 @@ mod observed;
 mod package;
 mod settings;
 mod situations;
+mod soak;
 mod without_us;
 
 use serde_json::json;

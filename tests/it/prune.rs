@@ -15,6 +15,7 @@ use keyvault_backup::{
     error::ErrorKind,
     model::{BackupId, VaultName, filter::ItemFilter},
     prune::{self, Choice, Options, Plan, Prune, Report, Row},
+    report::Status,
     repository::{
         BackupRef, Repository, Selector,
         guard::{ACKNOWLEDGEMENT_VERSION, Acknowledgement},
@@ -27,6 +28,7 @@ use simulator::key_vault::{Fault, Kind, Snapshot};
 
 use crate::{
     backup::{DAY, SETTLED},
+    verify::verify,
     world::World,
 };
 
@@ -321,6 +323,27 @@ async fn a_backup_that_lacks_a_blob_takes_no_place_from_a_whole_one() {
 }
 
 /// The plum came back, and the only backup that knows cannot be read.
+#[tokio::test(start_paused = true)]
+async fn a_backup_that_a_verification_found_damaged_takes_no_place_from_a_sound_one() {
+    let world = world_with_backups(2).await;
+    world.vaults.set_secret(VAULT, "plum", "changed");
+    world.pass(DAY);
+    let header = world.back_up(VAULT).await.unwrap();
+    let newest = backups(&world).await.pop().unwrap();
+    let sound = ids(&world).await.remove(1);
+    let written = item_blobs(&world).await.into_iter().find(|blob| blob.contains(newest.id.as_str())).unwrap();
+    let mut bytes = world.backups.read(&written).await.unwrap().to_vec();
+    bytes[40] ^= 1;
+    tamper(&world, &written, Some(bytes.into())).await;
+    assert_eq!(header.status, Status::Succeeded);
+    // Nothing but reading every blob can tell.
+    assert_eq!(plan(&world, &by_policy("last=1")).await.removed().count(), 2);
+
+    verify(&world, VAULT).await;
+    prune_now(&world, &by_policy("last=1")).await;
+    assert_eq!(ids(&world).await, [sound, newest.id]);
+}
+
 #[tokio::test(start_paused = true)]
 async fn while_the_newest_backup_is_damaged_every_last_copy_stays() {
     let world = world_with_backups(2).await;

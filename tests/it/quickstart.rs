@@ -11,11 +11,11 @@ use serde_json::{Value, json};
 
 /// The built example.
 fn quickstart() -> PathBuf {
-    let built = Path::new(env!("CARGO_TARGET_TMPDIR")).with_file_name("release").join("examples").join("quickstart");
+    let built = Path::new(env!("CARGO_TARGET_TMPDIR")).with_file_name("debug").join("examples").join("quickstart");
     let quickstart = env::var_os("KEYVAULT_BACKUP_QUICKSTART").map_or(built, PathBuf::from);
     assert!(
         quickstart.is_file(),
-        "There is no {}. Build it with: cargo build --release --example quickstart, or set KEYVAULT_BACKUP_QUICKSTART.",
+        "There is no {}. Build it with: cargo build --example quickstart, or set KEYVAULT_BACKUP_QUICKSTART.",
         quickstart.display()
     );
     quickstart

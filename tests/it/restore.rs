@@ -111,6 +111,23 @@ async fn a_lost_vault_comes_back_in_its_own_place() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn what_was_changed_on_the_version_of_the_backup_is_left_and_told() {
+    let (world, manifest) = backed_up().await;
+    world.vaults.set_enabled(SOURCE, Kind::Secret, "apple", false);
+    let plan = world.plan(&manifest, SOURCE).await;
+    let step = plan.steps.iter().find(|step| step.item.to_string() == "secrets/apple").unwrap();
+    let reason = step.reason.as_deref().unwrap();
+    assert_eq!((step.action, reason.contains("enabled differs")), (Action::AlreadyPresent, true), "{reason}");
+    let before = world.vaults.snapshot(SOURCE);
+    let reports = world.restore(SOURCE, SOURCE).await;
+    let told: Vec<&str> =
+        reports.iter().filter_map(|report| report.problem.as_ref()).map(|problem| &*problem.message).collect();
+    assert!(matches!(told[..], [only] if only.contains("secrets/apple was left as it is")), "{told:?}");
+    assert_eq!(restore::status(&reports), Status::Succeeded);
+    assert_eq!(before.differences(&world.vaults.snapshot(SOURCE)), Vec::<String>::new());
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_repeated_restore_finds_everything_present_and_changes_nothing() {
     let (world, _) = backed_up().await;
     assert_eq!(outcomes(&world.restore(SOURCE, TARGET).await), all(Outcome::Restored));

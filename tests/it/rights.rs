@@ -2,7 +2,7 @@
 
 mod allow_list;
 mod drills;
-mod storage;
+pub(crate) mod storage;
 mod storage_rights;
 
 use std::collections::BTreeSet;

@@ -1,6 +1,6 @@
 //! What [`Store`] promises, checked against every store.
 
-mod azure_only;
+pub(crate) mod azure_only;
 mod local_only;
 
 use std::collections::BTreeSet;

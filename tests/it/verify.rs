@@ -50,7 +50,7 @@ async fn three_days() -> World {
     world
 }
 
-async fn verify(world: &World, vault: &str) -> Findings {
+pub(crate) async fn verify(world: &World, vault: &str) -> Findings {
     verify_with(world, &world.repository(), vault).await.unwrap()
 }
 

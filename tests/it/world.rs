@@ -1,6 +1,7 @@
 //! A small Azure in this process: simulated vaults behind the SDK's transport, and stores in memory. Time is virtual
 //! where a test pauses tokio's clock.
 
+pub(crate) mod faulty;
 pub(crate) mod immutable;
 pub(crate) mod interruption;
 pub(crate) mod meanwhile;

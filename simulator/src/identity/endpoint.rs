@@ -17,15 +17,13 @@ impl Directory {
     /// 401 without the right `X-IDENTITY-HEADER`, 400 for a wrong api-version, a missing resource or an identity the
     /// host does not have, 500 while [`Directory::fail_next`] lasts.
     pub fn answer(&self, request: Request<Bytes>) -> Response<Bytes> {
-        let mut state = self.state();
-        state.requests += 1;
-        if state.failures_left > 0 {
-            state.failures_left -= 1;
+        if self.takes_a_failure() {
             return refusal(
                 StatusCode::INTERNAL_SERVER_ERROR,
                 "An unexpected error occurred while fetching the AAD Token.",
             );
         }
+        let state = self.state();
         if request.method() != Method::GET {
             return refusal(StatusCode::METHOD_NOT_ALLOWED, "The endpoint is asked with GET.");
         }

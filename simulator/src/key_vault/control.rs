@@ -93,6 +93,11 @@ impl KeyVaults {
         self.0.faults.lock().expect("a holder of the faults panicked").clear();
     }
 
+    /// How many requests a fault has hit so far.
+    pub fn faults_hit(&self) -> u64 {
+        self.0.faults_hit.load(std::sync::atomic::Ordering::Relaxed)
+    }
+
     /// What was asked that the simulator does not know. A test that passes has none.
     pub fn unknown_requests(&self) -> Vec<String> {
         self.journal().unknown.clone()

@@ -16,6 +16,8 @@ pub(super) struct Refusal {
     pub(super) inner: Option<&'static str>,
     pub(super) retry_after: Option<u32>,
     pub(super) challenge: Option<HeaderValue>,
+    /// A page for people instead of the service's own form: something in front of the service answers.
+    pub(super) page: bool,
     /// The simulator does not know what it was asked; see `unknown_requests`.
     pub(super) unknown: bool,
 }
@@ -29,6 +31,7 @@ impl Refusal {
             inner: None,
             retry_after: None,
             challenge: None,
+            page: false,
             unknown: false,
         }
     }
@@ -185,6 +188,10 @@ impl Refusal {
             error["innererror"] = json!({"code": inner});
         }
         let mut answer = super::answer::Answer::json(self.status, &json!({"error": error}));
+        if self.page {
+            answer.body = Some(format!("<html><body>{}</body></html>", self.message).into());
+            answer.headers.push((header::CONTENT_TYPE, HeaderValue::from_static("text/html")));
+        }
         if let Some(challenge) = self.challenge {
             answer.headers.push((header::WWW_AUTHENTICATE, challenge));
         }

@@ -145,6 +145,13 @@ struct Rule {
     name: Option<String>,
     skip: Option<u64>,
     times: Option<u64>,
+    /// Of a hundred requests that match; decided by `seed`.
+    percent: Option<u32>,
+    #[serde(default)]
+    seed: u64,
+    /// Also requests without a token.
+    #[serde(default)]
+    without_token: bool,
     answer: Option<AnswerRule>,
     /// The mishap comes instead of the work.
     before: Option<MishapRule>,
@@ -160,7 +167,8 @@ struct AnswerRule {
     retry_after: Option<u32>,
 }
 
-/// `"reset"`, `"hang"`, `{"truncate":100}` (bytes), `{"delay":50}` (milliseconds).
+/// `"reset"`, `"hang"`, `{"truncate":100}` (bytes), `{"delay":50}` (milliseconds), `{"trickle":50}`
+/// (milliseconds between the halves of the body).
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
 enum MishapRule {
@@ -168,6 +176,7 @@ enum MishapRule {
     Hang,
     Truncate(usize),
     Delay(u64),
+    Trickle(u64),
 }
 
 impl Rule {
@@ -196,6 +205,12 @@ impl Rule {
         if let Some(times) = self.times {
             fault = fault.times(times);
         }
+        if let Some(percent) = self.percent {
+            fault = fault.percent(percent, self.seed);
+        }
+        if self.without_token {
+            fault = fault.without_token();
+        }
         Ok(fault)
     }
 }
@@ -207,6 +222,7 @@ impl MishapRule {
             Self::Hang => Mishap::Hang,
             Self::Truncate(bytes) => Mishap::Truncate(bytes),
             Self::Delay(milliseconds) => Mishap::Delay(Duration::from_millis(milliseconds)),
+            Self::Trickle(milliseconds) => Mishap::Trickle(Duration::from_millis(milliseconds)),
         }
     }
 }

@@ -8,6 +8,7 @@ use std::{
         atomic::{AtomicBool, Ordering},
     },
     task::{Context, Poll},
+    time::Duration,
 };
 
 use bytes::Bytes;
@@ -37,6 +38,11 @@ pub(super) async fn deliver(mut response: Response<Bytes>, reset: &ResetSwitch) 
             Ok(response.map(whole))
         }
         Some(Mishap::Hang) => std::future::pending().await,
+        Some(Mishap::Trickle(pause)) => {
+            let promised = HeaderValue::from(response.body().len());
+            response.headers_mut().insert(CONTENT_LENGTH, promised);
+            Ok(response.map(|body| halved(body, pause)))
+        }
         Some(Mishap::Reset) => {
             reset.pull();
             Err(Aborted)
@@ -51,6 +57,16 @@ pub(super) async fn deliver(mut response: Response<Bytes>, reset: &ResetSwitch) 
 
 fn whole(body: Bytes) -> Body {
     Either::Left(Full::new(body))
+}
+
+fn halved(body: Bytes, pause: Duration) -> Body {
+    let (start, end) = (body.slice(..body.len() / 2), body.slice(body.len() / 2..));
+    let first = stream::once(async move { Ok(Frame::data(start)) });
+    let second = stream::once(async move {
+        tokio::time::sleep(pause).await;
+        Ok(Frame::data(end))
+    });
+    Either::Right(StreamBody::new(first.chain(second).boxed()))
 }
 
 fn cut(mut body: Bytes, length: usize) -> Body {

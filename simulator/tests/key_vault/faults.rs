@@ -43,6 +43,42 @@ async fn fault_hits_what_it_names_as_often_as_it_says() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_seed_chooses_the_same_requests_each_time_about_as_many_as_asked_for() {
+    let hits = async |seed| {
+        let bench = Bench::new();
+        bench.vaults.add_fault(Fault::answer(500, "InternalServerError").percent(20, seed));
+        let mut seen = Vec::new();
+        for _ in 0..200 {
+            seen.push(bench.ask("GET", "contoso/keys", None).await.status == 500);
+        }
+        seen
+    };
+    let first = hits(7).await;
+    let count = first.iter().filter(|hit| **hit).count();
+    assert!((20..=60).contains(&count), "{count} of 200");
+    assert_eq!(hits(7).await, first);
+    assert_ne!(hits(8).await, first);
+}
+
+/// A new client asks without a token first. What goes wrong there goes wrong in Azure too.
+#[tokio::test(start_paused = true)]
+async fn a_fault_hits_the_request_without_a_token_only_when_told_to() {
+    let bench = Bench::new();
+    bench.vaults.create_key("contoso", "apple", "EC");
+    let client = keys(&bench, &Door::new(&bench.vaults));
+    let gateway = Fault::new(Effect::Gateway { status: 502, retry_after: None });
+    bench.vaults.add_fault(gateway.without_token().times(1));
+    let error = client.backup_key("apple", None).await.expect_err("the gateway answers");
+    assert_eq!(error.http_status().map(u16::from), Some(502));
+    client.backup_key("apple", None).await.expect("the fault is over");
+    // A client that has a token gets another one and asks again; half a body is waited for.
+    for effect in [Effect::Expired, Effect::After(Mishap::Trickle(Duration::from_secs(5)))] {
+        bench.vaults.add_fault(Fault::new(effect).times(1));
+        client.backup_key("apple", None).await.expect("it goes well at last");
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn mishap_after_the_work_leaves_it_done() {
     let bench = Bench::new();
     let client = keys(&bench, &Door::new(&bench.vaults));

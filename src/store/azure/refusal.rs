@@ -11,6 +11,7 @@ use serde::Deserialize;
 
 use crate::error::{Error, ErrorKind};
 use crate::store::busy;
+use crate::token;
 
 /// What is done to a blob or to its container.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -108,7 +109,7 @@ struct ErrorBody {
 pub(super) fn is_transient(error: &azure_core::Error) -> bool {
     match Answer::of(error) {
         Some(answer) => matches!(answer.status, 408 | 429 | 500 | 502 | 503 | 504),
-        None => matches!(error.kind(), Cause::Io | Cause::Connection),
+        None => matches!(error.kind(), Cause::Io | Cause::Connection) || token::may_come(error),
     }
 }
 
@@ -120,7 +121,7 @@ pub(super) fn explain(error: azure_core::Error, deed: Deed, name: &str, containe
         _ => format!("the blob {name} in {container}"),
     };
     let Some(answer) = Answer::of(&error) else {
-        let (kind, advice) = unanswered(error.kind());
+        let (kind, advice) = unanswered(&error);
         return Error::new(kind, format!("Could not {verb} {target}. {advice}")).at(name).because(error);
     };
     let (kind, advice) = match (answer.status, answer.code.as_str()) {
@@ -185,8 +186,12 @@ pub(super) fn explain(error: azure_core::Error, deed: Deed, name: &str, containe
 }
 
 /// What to say when there was no answer, or none to the request itself.
-fn unanswered(cause: &Cause) -> (ErrorKind, &'static str) {
-    match cause {
+fn unanswered(error: &azure_core::Error) -> (ErrorKind, &'static str) {
+    match error.kind() {
+        Cause::Credential if token::may_come(error) => (
+            ErrorKind::Unavailable,
+            "No token could be had, because the identity endpoint does not answer as it should: run this again later.",
+        ),
         Cause::Credential => (
             ErrorKind::Unauthenticated,
             "No token could be had: check that the identity exists and is assigned to this app, or sign in.",

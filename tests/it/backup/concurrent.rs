@@ -1,16 +1,24 @@
 //! Two runs on one vault never interleave.
 
+use std::time::Duration;
+
 use keyvault_backup::{
     backup::{self, Backup, Options},
     error::{ErrorKind, Result},
     report::{Progress, Status},
-    repository::Lock,
+    repository::{Lock, Repository},
+    store::{DEADLINE, LEASE},
     vault::pacing::Pacing,
 };
+use tokio::time::Instant;
 use uuid::Uuid;
 
 use super::{DAY, SETTLED};
-use crate::world::{World, meanwhile::Meanwhile};
+use crate::world::{
+    World,
+    faulty::{Flaw, Often, faulty},
+    meanwhile::Meanwhile,
+};
 
 const VAULT: &str = "contoso-prod";
 
@@ -106,6 +114,25 @@ async fn runs_on_two_vaults_do_not_disturb_each_other() {
     world.vaults.seed("contoso-test", 30);
     let (first, second) = tokio::join!(world.back_up(VAULT), world.back_up("contoso-test"));
     assert_eq!((first.unwrap().counts.items(), second.unwrap().counts.items()), (20, 30));
+}
+
+/// A storage that is gone would use up the time of a call for every item that is left.
+#[tokio::test(start_paused = true)]
+async fn a_run_that_lost_its_lease_begins_nothing_more() {
+    let world = World::with(&[VAULT]);
+    for number in 0..200 {
+        world.vaults.set_secret(VAULT, &format!("secret-{number:03}"), "value");
+    }
+    world.vaults.set_latency(Duration::from_millis(20));
+    let backups = faulty(world.backups.clone(), Flaw::Hangs, Often { skip: 40, percent: 100, seed: 0 });
+    let state = faulty(world.state.clone(), Flaw::LosesLeases(LEASE), Often { skip: 0, percent: 0, seed: 0 });
+    let start = Instant::now();
+    let result =
+        world.back_up_from(&world.vault(VAULT), &Repository::new(backups, state), &world.backup_options()).await;
+    let error = result.unwrap_err();
+    assert!(error.message().contains("lost its lease"), "{error}");
+    assert!(start.elapsed() <= DEADLINE + LEASE, "{:?}", start.elapsed());
+    assert!(super::backups_taken(&world) <= 60, "{}", super::backups_taken(&world));
 }
 
 /// A redelivered message must not make a second backup.

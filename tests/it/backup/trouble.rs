@@ -104,6 +104,23 @@ async fn an_item_that_answers_with_errors_for_ever_is_given_up_within_the_deadli
     assert!(start.elapsed() <= DEADLINE + Duration::from_secs(10), "{:?}", start.elapsed());
 }
 
+/// A large vault that is down would hold up a run for days.
+#[tokio::test(start_paused = true)]
+async fn a_vault_that_answers_nothing_any_more_is_given_up_soon() {
+    let world = World::with(&[VAULT]);
+    for number in 0..1_000 {
+        world.vaults.set_secret(VAULT, &format!("secret-{number:04}"), "value");
+    }
+    world.vaults.add_fault(Fault::new(Effect::Before(Mishap::Hang)).on(backup_of(SimulatedKind::Secret)).skip(100));
+    let start = Instant::now();
+    let header = world.back_up(VAULT).await.unwrap();
+    assert_eq!(header.status, Status::PartiallySucceeded);
+    assert_eq!((header.counts.read, header.counts.missing), (100, 900), "what was read is kept");
+    let given_up = header.failures.iter().filter(|failure| failure.reason.contains("was not tried")).count();
+    assert!(given_up >= 850, "{given_up}: {:?}", header.failures.first());
+    assert!(start.elapsed() <= DEADLINE * 10, "{:?}", start.elapsed());
+}
+
 /// Hands every request to a listing of keys on in many small steps, as a network does.
 #[derive(Debug)]
 struct Chunked(Door);

@@ -15,7 +15,7 @@ use simulator::key_vault::{Fault, Kind, Operation, Verb};
 use uuid::Uuid;
 
 use super::{SOURCE, TARGET, backed_up, drill, drill_from, options, restores};
-use crate::world::{World, meanwhile::Meanwhile, storm::Storm};
+use crate::world::{World, meanwhile::Meanwhile, storm::storm};
 
 fn said(evidence: &keyvault_backup::drill::Evidence) -> String {
     let of_items = evidence.items.iter().filter_map(|item| item.problem.as_ref());
@@ -234,7 +234,8 @@ async fn a_drill_in_a_storm_claims_nothing_that_is_not_so_and_cleans_up() {
         world.vaults.seed(SOURCE, 60);
         world.back_up(SOURCE).await.unwrap();
         let before = world.vaults.snapshot(TARGET);
-        let target = world.vault_through(TARGET, &Storm::transport(&world.door, seed), Pacing::new(1_000.0));
+        storm(seed).into_iter().for_each(|fault| world.vaults.add_fault(fault));
+        let target = world.vault_through(TARGET, &world.door.transport(), Pacing::new(1_000.0));
         let evidence = drill_from(&world, &target, Uuid::new_v4(), &options()).await.unwrap();
         assert_eq!((evidence.status, evidence.measured.items), (Status::Succeeded, 60), "seed {seed}: {evidence:#?}");
         assert_eq!(before.differences(&world.vaults.snapshot(TARGET)), Vec::<String>::new(), "seed {seed}");

@@ -12,7 +12,7 @@ use azure_core::base64;
 use bytes::Bytes;
 use futures::FutureExt as _;
 use serde_json::Value;
-use simulator::{identity::Identity, proxy::Services};
+use simulator::{identity::Identity, mishap::Mishap, proxy::Services};
 use warp::http::{HeaderMap, Method, Request, Response, request::Parts};
 
 use crate::{
@@ -21,77 +21,106 @@ use crate::{
 };
 
 /// The account's host, as the settings name it.
-pub(super) const HOST: &str = "contosobackups.blob.core.windows.net";
+pub(crate) const HOST: &str = "contosobackups.blob.core.windows.net";
 
-pub(super) const READ: &str = "blobs/read";
-pub(super) const ADD: &str = "blobs/add/action";
-pub(super) const WRITE: &str = "blobs/write";
-pub(super) const DELETE: &str = "blobs/delete";
+pub(crate) const READ: &str = "blobs/read";
+pub(crate) const ADD: &str = "blobs/add/action";
+pub(crate) const WRITE: &str = "blobs/write";
+pub(crate) const DELETE: &str = "blobs/delete";
 
 /// One container for backups and one for state.
-pub(super) struct Storage {
+pub(crate) struct Storage {
     backups: Container,
     /// By object id and container.
     grants: Mutex<HashMap<(String, String), Vec<String>>>,
     log: Mutex<Vec<Asked>>,
-    /// What was written while the answers to first writes get lost.
-    lost: Mutex<Option<HashSet<String>>>,
+    /// What goes wrong with a request that is allowed.
+    upset: Mutex<Option<Upset>>,
     client: OnceLock<reqwest::Client>,
+}
+
+/// Says of a request what goes wrong with it, if anything.
+type Upset = Box<dyn FnMut(&Parts) -> Option<Trouble> + Send>;
+
+/// What goes wrong with a request to the storage.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Trouble {
+    /// Nothing is done, and this status, error code and seconds of `Retry-After` are the answer.
+    Refused(u16, &'static str, Option<u32>),
+    /// Nothing is done, and this happens.
+    Before(Mishap),
+    /// It is done, and this happens.
+    After(Mishap),
+    /// It is done, and the answer is a failure.
+    Lost,
 }
 
 /// One request that reached a container.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Asked {
-    pub(super) object_id: String,
-    pub(super) container: String,
-    pub(super) request: String,
+pub(crate) struct Asked {
+    pub(crate) object_id: String,
+    pub(crate) container: String,
+    pub(crate) request: String,
     /// The data actions of which each is enough.
-    pub(super) needed: Vec<&'static str>,
-    pub(super) refused: bool,
+    pub(crate) needed: Vec<&'static str>,
+    pub(crate) refused: bool,
 }
 
 impl Storage {
-    pub(super) async fn create() -> Arc<Self> {
+    pub(crate) async fn create() -> Arc<Self> {
         let backups = Container::create().await;
         backups.create_beside("-state").await;
-        let (grants, log, lost) = (Mutex::default(), Mutex::default(), Mutex::default());
-        Arc::new(Self { backups, grants, log, lost, client: OnceLock::new() })
+        let (grants, log, upset) = (Mutex::default(), Mutex::default(), Mutex::default());
+        Arc::new(Self { backups, grants, log, upset, client: OnceLock::new() })
     }
 
     /// The name of the container for backups; that for state has `-state` behind it.
-    pub(super) fn backups(&self) -> String {
+    pub(crate) fn backups(&self) -> String {
         self.backups.url().path_segments().unwrap().next_back().unwrap().to_owned()
     }
 
-    pub(super) fn state(&self) -> String {
+    pub(crate) fn state(&self) -> String {
         format!("{}-state", self.backups())
     }
 
     /// For `BACKUP_STORE_URL`.
-    pub(super) fn url(&self) -> String {
+    pub(crate) fn url(&self) -> String {
         format!("https://{HOST}/{}", self.backups())
     }
 
-    pub(super) fn grant(&self, identity: &Identity, container: &str, rights: &[&str]) {
+    pub(crate) fn grant(&self, identity: &Identity, container: &str, rights: &[&str]) {
         let rights = rights.iter().map(ToString::to_string).collect();
         self.grants.lock().unwrap().insert((identity.object_id.to_string(), container.to_owned()), rights);
     }
 
     /// From now on the first write of a blob is done, and answered with a failure.
-    pub(super) fn lose_first_answers(&self) {
-        *self.lost.lock().unwrap() = Some(HashSet::new());
+    pub(crate) fn lose_first_answers(&self) {
+        let mut lost = HashSet::new();
+        self.upset(move |head| {
+            (head.method == Method::PUT && lost.insert(head.uri.to_string())).then_some(Trouble::Lost)
+        });
     }
 
-    pub(super) fn log(&self) -> Vec<Asked> {
+    /// From now on this goes wrong with requests that are allowed.
+    pub(crate) fn upset(&self, upset: impl FnMut(&Parts) -> Option<Trouble> + Send + 'static) {
+        *self.upset.lock().unwrap() = Some(Box::new(upset));
+    }
+
+    /// From now on all goes well.
+    pub(crate) fn calm(&self) {
+        *self.upset.lock().unwrap() = None;
+    }
+
+    pub(crate) fn log(&self) -> Vec<Asked> {
         self.log.lock().unwrap().clone()
     }
 
-    pub(super) fn refused(&self) -> Vec<Asked> {
+    pub(crate) fn refused(&self) -> Vec<Asked> {
         self.log().into_iter().filter(|asked| asked.refused).collect()
     }
 
     /// Puts the account beside the vaults.
-    pub(super) fn behind(self: &Arc<Self>, mut services: Services) -> Services {
+    pub(crate) fn behind(self: &Arc<Self>, mut services: Services) -> Services {
         let (serves, vaults, storage) = (services.serves.clone(), services.vaults.clone(), self.clone());
         services.serves = Arc::new(move |host| host == HOST || serves(host));
         services.vaults = Arc::new(move |request| {
@@ -115,10 +144,7 @@ impl Storage {
             rights.is_some_and(|rights| rights.iter().any(|right| needed.contains(&right.as_str())))
         };
         let request = format!("{} {}", head.method, head.uri);
-        let is_lost = granted && head.method == Method::PUT && {
-            let mut lost = self.lost.lock().unwrap();
-            lost.as_mut().is_some_and(|lost| lost.insert(request.clone()))
-        };
+        let trouble = self.upset.lock().unwrap().as_mut().filter(|_| granted).and_then(|upset| upset(&head));
         self.log.lock().unwrap().push(Asked { object_id, container, request, needed, refused: !granted });
         if !granted {
             let code = "AuthorizationPermissionMismatch";
@@ -126,8 +152,19 @@ impl Storage {
             let builder = Response::builder().status(403).header("x-ms-error-code", code);
             return builder.header("x-ms-request-id", "request-7").body(text.into()).unwrap();
         }
+        match trouble {
+            Some(Trouble::Refused(status, code, retry_after)) => {
+                let mut builder = Response::builder().status(status).header("x-ms-error-code", code);
+                if let Some(seconds) = retry_after {
+                    builder = builder.header("retry-after", seconds);
+                }
+                return builder.body(Bytes::new()).unwrap();
+            }
+            Some(Trouble::Before(mishap)) => return Response::builder().extension(mishap).body(Bytes::new()).unwrap(),
+            _ => (),
+        }
         let forwarded = self.send(head.method.clone(), &head, body).await;
-        if is_lost {
+        if matches!(trouble, Some(Trouble::Lost)) {
             return Response::builder().status(500).body(Bytes::new()).unwrap();
         }
         let (status, headers) = (forwarded.status(), forwarded.headers().clone());
@@ -137,6 +174,9 @@ impl Storage {
             if !["connection", "keep-alive", "transfer-encoding"].contains(&name.as_str()) {
                 response.headers_mut().insert(name.clone(), value.clone());
             }
+        }
+        if let Some(Trouble::After(mishap)) = trouble {
+            response.extensions_mut().insert(mishap);
         }
         response
     }
@@ -201,7 +241,7 @@ fn object_id(headers: &HeaderMap) -> Option<String> {
 }
 
 /// The rights on a container that README gives an identity; a built-in role stands for its data actions.
-pub(super) fn documented(identity: &str, container: &str) -> Vec<&'static str> {
+pub(crate) fn documented(identity: &str, container: &str) -> Vec<&'static str> {
     let text = read("README.md");
     let rows = text.lines().skip_while(|line| !line.starts_with(&format!("| {identity} |"))).skip(1);
     let row = rows

@@ -346,6 +346,11 @@ fn lease_network(renew: impl Fn(usize) -> Option<Reply> + Send + Sync + 'static)
     })
 }
 
+/// A container in which leases are given and never renewed; everything else succeeds there, and nothing is kept.
+pub(crate) fn container_without_renewals() -> AzureStore {
+    lease_network(|_| Some(broken(Cause::Connection))).store()
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_lease_is_kept_alive_for_as_long_as_it_is_wanted() {
     let network = lease_network(|_| Some(reply(200, &[], "")));
@@ -441,7 +446,7 @@ struct Nobody;
 #[async_trait::async_trait]
 impl TokenCredential for Nobody {
     async fn get_token(&self, _: &[&str], _: Option<TokenRequestOptions<'_>>) -> azure_core::Result<AccessToken> {
-        let inner = azure_core::Error::with_message(Cause::Io, "Identity not found");
+        let inner = azure_core::Error::with_message(Cause::Credential, "Identity not found");
         Err(azure_core::Error::with_error(Cause::Credential, inner, "ManagedIdentityCredential failed"))
     }
 }
