@@ -14,11 +14,13 @@ use std::{
 
 use futures::{SinkExt as _, StreamExt as _, channel::mpsc, future};
 use tokio::time::Instant;
+use tracing::{Instrument as _, debug_span, field::Empty};
 use uuid::Uuid;
 
 use crate::{
     error::{Error, ErrorKind, Result},
     guard::{Fate, Limits},
+    measure,
     model::{Attributes, BackupId, ItemId, Kind, Label, Timestamp, filter::ItemFilter},
     report::{Progress, Status},
     repository::{
@@ -94,6 +96,9 @@ async fn run_locked(
         return Ok(header);
     }
     let base = newest_sound(repository, vault).await?;
+    if let Some(base) = &base {
+        tell_age(&base.header);
+    }
     let damage = repository.damage(vault.name()).await;
     let (base, start) = (base.as_ref(), Instant::now());
     let draft = &draft;
@@ -104,9 +109,17 @@ async fn run_locked(
     let guard = run.guard(&found).await;
     let manifest = run.manifest(found, guard);
     run.check_lock()?;
-    match draft.commit(&manifest).await? {
-        Commit::Committed => Ok(manifest.header),
-        Commit::AlreadyCommitted(header) => Ok(*header),
+    let header = match draft.commit(&manifest).instrument(debug_span!("manifest")).await? {
+        Commit::Committed => manifest.header,
+        Commit::AlreadyCommitted(header) => *header,
+    };
+    tell_age(&header);
+    Ok(header)
+}
+
+fn tell_age(header: &Header) {
+    if header.status == Status::Succeeded {
+        measure!("good_backup", vault = header.vault.as_str(), at = header.started_at.unix());
     }
 }
 
@@ -174,12 +187,18 @@ impl<'a> Run<'a> {
         // Listing and reading wait for each other only between two rows, never while a page is under way: items that
         // take up every place for minutes would use up the time that the page has.
         let (sender, rows) = mpsc::channel(0);
-        let listings = future::join_all(Kind::ALL.map(|kind| self.list(kind, sender.clone())));
+        let listings = future::join_all(Kind::ALL.map(|kind| {
+            let span = debug_span!("listing", item_kind = %kind);
+            self.list(kind, sender.clone()).instrument(span)
+        }));
         drop(sender);
         let kept = {
             let chosen = rows.filter_map(|(kind, row)| future::ready(self.choose(kind, row, &mut found, &mut errors)));
             let kept = chosen.map(|listed| self.keep(listed)).buffer_unordered(self.options.concurrency);
-            future::join(listings, kept.collect::<Vec<_>>()).await.1
+            let span = debug_span!("items", items = Empty);
+            let kept = future::join(listings, kept.collect::<Vec<_>>().instrument(span.clone())).await.1;
+            span.record("items", kept.len());
+            kept
         };
         for one in kept {
             self.sort_in(one, &mut found).await;

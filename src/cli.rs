@@ -24,6 +24,7 @@ use crate::{
     error::{Error, ErrorKind, Result},
     events, functions,
     model::{Timestamp, VaultName},
+    telemetry::Telemetry,
 };
 
 /// Backs up every key, secret and certificate of Azure Key Vaults, and restores them.
@@ -105,13 +106,18 @@ pub async fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         }
     };
     let printer = Printer::new(arguments.output == Output::Json, std::io::stderr().is_terminal());
-    match execute(arguments, &printer).await {
+    let telemetry = Telemetry::start();
+    let code = match execute(arguments, &printer, &telemetry).await {
         Ok(end) => end.into(),
         Err(errors) => {
             printer.errors(&errors);
             End::of_errors(&errors).into()
         }
+    };
+    if let Ok(Some(telemetry)) = telemetry {
+        telemetry.finish().await;
     }
+    code
 }
 
 /// The command line with the exit codes in the help of every command.
@@ -136,17 +142,26 @@ fn usage(message: &clap::Error) -> Error {
     Error::new(ErrorKind::InvalidInput, format!("The command line is wrong: {}. See --help.", line.join(" ")))
 }
 
-async fn execute(arguments: Arguments, printer: &Printer) -> Result<End, Vec<Error>> {
+async fn execute(
+    arguments: Arguments,
+    printer: &Printer,
+    telemetry: &Result<Option<Telemetry>>,
+) -> Result<End, Vec<Error>> {
     let Arguments { command, settings, .. } = arguments;
     let one = |error: Error| vec![error];
     let serves = matches!(command, Command::Serve { .. });
     let (log, usual) = if serves { (events::Output::Json, "info") } else { (events::Output::Plain, "off") };
     let level = settings.log_level.as_deref().map(str::trim).filter(|level| !level.is_empty()).unwrap_or(usual);
+    let listening = telemetry.as_ref().ok().and_then(Option::as_ref);
     // A wrong level is one mistake among others, and the others must be heard of.
     let mut mistakes = Vec::new();
-    if let Err(mistake) = events::install(log, level) {
+    if let Err(mistake) = events::install(log, level, listening) {
         mistakes.push(mistake);
-        events::install(log, usual).map_err(one)?;
+        events::install(log, usual, listening).map_err(one)?;
+    }
+    // No reason not to back up.
+    if let Err(error) = telemetry {
+        tracing::warn!("{} Nothing is sent.", error.message());
     }
     if let Command::Completions { shell } = command {
         let mut completions = Vec::new();

@@ -2,6 +2,7 @@
 //! once, each with the setting's name and the remedy.
 
 pub mod connect;
+mod measured;
 mod settings;
 
 use std::{path::PathBuf, time::Duration};

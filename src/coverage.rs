@@ -7,6 +7,7 @@ use futures::{StreamExt as _, stream};
 
 use crate::{
     error::Result,
+    measure,
     model::{Timestamp, VaultName},
     report::{Problem, Status},
     repository::{
@@ -135,6 +136,9 @@ async fn look_at(repository: &Repository, vault: VaultName, terms: &Terms) -> Co
     let Newest { count, newest, good } = known(backups, &mut problems);
     if let Some((_, Err(error))) = &newest {
         problems.push(Problem::from(error));
+    }
+    if let Some(good) = &good {
+        measure!("good_backup", vault = vault.as_str(), at = good.started_at.unix());
     }
     let guard = match &newest {
         // Without a mark there is no word about it to look for.

@@ -13,6 +13,7 @@ use std::{collections::HashSet, time::Duration};
 
 use futures::{StreamExt as _, stream};
 use tokio::time::Instant;
+use tracing::{Instrument as _, debug_span};
 use uuid::Uuid;
 
 use self::{
@@ -133,9 +134,9 @@ impl Drill<'_> {
             Some(note) if note.operation == self.operation => (note, true),
             Some(abandoned) => {
                 self.tidy(abandoned).await?;
-                (self.begin().await?, false)
+                (self.begin().instrument(debug_span!("plan")).await?, false)
             }
-            None => (self.begin().await?, false),
+            None => (self.begin().instrument(debug_span!("plan")).await?, false),
         };
         let mut lost = Lost::Perhaps;
         if note.stage == Stage::Restoring {
@@ -144,7 +145,7 @@ impl Drill<'_> {
         }
         let left = match note.stage {
             Stage::Done => None,
-            _ => self.remove(&mut note, lost).await?,
+            _ => self.remove(&mut note, lost).instrument(debug_span!("remove")).await?,
         };
         Ok(evidence(note, left))
     }
@@ -208,12 +209,13 @@ impl Drill<'_> {
         let mut reports = match self.noted_backup(note).await {
             Ok(manifest) => {
                 let start = Instant::now();
-                let mut reports = self.bring_back(note, &manifest, resumed).await?;
+                let back = self.bring_back(note, &manifest, resumed).instrument(debug_span!("restore"));
+                let mut reports = back.await?;
                 let all_attempts = (self.clock)().seconds_since(note.since).unsigned_abs();
                 note.measured.restore_seconds = seconds(start.elapsed()).max(all_attempts);
                 note.measured.recovery_seconds = note.measured.plan_seconds + note.measured.restore_seconds;
                 let start = Instant::now();
-                self.compare(&mut reports, &manifest).await;
+                self.compare(&mut reports, &manifest).instrument(debug_span!("compare")).await;
                 note.measured.compare_seconds = seconds(start.elapsed());
                 reports
             }

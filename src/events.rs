@@ -5,9 +5,14 @@
 
 use std::{io::Write as _, panic::PanicHookInfo};
 
-use tracing_subscriber::{EnvFilter, filter::LevelFilter, fmt::format::FmtSpan};
+use tracing_subscriber::{
+    EnvFilter, Layer as _, Registry, filter::LevelFilter, layer::SubscriberExt as _, util::SubscriberInitExt as _,
+};
 
-use crate::error::{Error, Result};
+use crate::{
+    error::{Error, Result},
+    telemetry::Telemetry,
+};
 
 /// The names of all events. Alert rules match on them: a name is never changed, only added.
 pub mod name {
@@ -59,8 +64,10 @@ pub enum Output {
 }
 
 /// Starts writing log lines. `level` is `error`, `warn`, `info`, `debug` or `trace`, or a filter such as
-/// `info,keyvault_backup=debug`.
-pub fn install(output: Output, level: &str) -> Result<()> {
+/// `info,keyvault_backup=debug`; it does not concern the telemetry.
+///
+/// A line holds all spans it is within: the invocation, with its id and the host's `traceparent`, and the operation.
+pub fn install(output: Output, level: &str, telemetry: Option<&Telemetry>) -> Result<()> {
     let refuse = || {
         let message = format!("LOG_LEVEL is {level:?}, which is no level; use error, warn, info, debug or trace.");
         Error::invalid("LOG_LEVEL", message)
@@ -70,16 +77,20 @@ pub fn install(output: Output, level: &str) -> Result<()> {
         return Err(refuse());
     }
     let filter = EnvFilter::try_new(level).map_err(|cause| refuse().because(cause))?;
-    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_span_events(FmtSpan::NONE);
-    let installed = match output {
-        Output::Json => builder
-            .json()
-            .flatten_event(true)
-            .with_current_span(true)
-            .with_span_list(false)
-            .with_target(true)
-            .try_init(),
-        Output::Plain => builder.with_writer(std::io::stderr).with_target(false).without_time().try_init(),
+    let lines = tracing_subscriber::fmt::layer::<Registry>();
+    let lines = match output {
+        Output::Json => {
+            let json = lines.json().flatten_event(true).with_current_span(false).with_span_list(true);
+            json.with_target(true).with_filter(filter).boxed()
+        }
+        Output::Plain => {
+            lines.with_writer(std::io::stderr).with_target(false).without_time().with_filter(filter).boxed()
+        }
+    };
+    let lines = tracing_subscriber::registry().with(lines);
+    let installed = match telemetry {
+        Some(telemetry) => lines.with(telemetry.layer()).try_init(),
+        None => lines.try_init(),
     };
     std::panic::set_hook(Box::new(move |panic| {
         let line = describe(panic);

@@ -17,6 +17,7 @@ use std::{net::Ipv4Addr, sync::Arc};
 use bytes::Bytes;
 use time::OffsetDateTime;
 use tokio::task::JoinHandle;
+use tracing::Instrument as _;
 use warp::{
     Filter as _,
     http::{Response, StatusCode},
@@ -30,6 +31,7 @@ use crate::{
     events::name,
     model::Timestamp,
     repository::operation::OperationKind,
+    telemetry,
 };
 
 /// Every function of the app: the names of their folders, and the paths at which the host calls them.
@@ -55,10 +57,15 @@ pub async fn serve(connections: Settled, port: u16) -> Result<()> {
         .and(warp::path::param::<String>())
         .and(warp::path::end())
         .and(warp::header::optional::<String>("x-azure-functions-invocationid"))
+        .and(warp::header::optional::<String>("traceparent"))
         .and(warp::body::bytes())
-        .then(move |function: String, invocation_id: Option<String>, body: Bytes| {
+        .then(move |function: String, id: Option<String>, traceparent: Option<String>, body: Bytes| {
             let connections = connections.clone();
-            async move { invoke(connections, function, invocation_id.unwrap_or_default(), body).await }
+            let id = id.unwrap_or_default();
+            // Of the highest level, so that the lines of every level are within it.
+            let span = tracing::error_span!("invocation", function, invocation = id, traceparent);
+            telemetry::follow(&span, traceparent.as_deref());
+            invoke(connections, function, body).instrument(span)
         });
     let listener = tokio::net::TcpListener::bind((Ipv4Addr::LOCALHOST, port)).await.map_err(|cause| {
         let message =
@@ -70,22 +77,16 @@ pub async fn serve(connections: Settled, port: u16) -> Result<()> {
 }
 
 /// One invocation, in a task of its own: a panic becomes a failed invocation, not a dead handler.
-pub async fn invoke(
-    connections: Arc<Settled>,
-    function: String,
-    invocation_id: String,
-    body: Bytes,
-) -> Response<Bytes> {
+pub async fn invoke(connections: Arc<Settled>, function: String, body: Bytes) -> Response<Bytes> {
     let task = {
         let function = function.clone();
-        let span = tracing::info_span!("invocation", function = %function, invocation = %invocation_id);
         let work = async move { run(&connections, &function, &body).await };
-        tokio::spawn(tracing::Instrument::instrument(work, span))
+        tokio::spawn(work.in_current_span())
     };
-    answer(&function, &invocation_id, task).await
+    answer(&function, task).await
 }
 
-async fn answer(function: &str, invocation_id: &str, task: JoinHandle<Result<Reply>>) -> Response<Bytes> {
+async fn answer(function: &str, task: JoinHandle<Result<Reply>>) -> Response<Bytes> {
     let failed = match task.await {
         Ok(Ok(reply)) => return json(StatusCode::OK, reply.encode()),
         Ok(Err(error)) => error,
@@ -93,7 +94,7 @@ async fn answer(function: &str, invocation_id: &str, task: JoinHandle<Result<Rep
         Err(_) => Error::new(ErrorKind::Internal, format!("Function {function} stopped by a mistake of this program.")),
     };
     // The host shows nobody the body of a failed answer, so the reason is logged.
-    tracing::error!(function = %function, invocation = %invocation_id, "{}", failed.chain());
+    tracing::error!("{}", failed.chain());
     let status =
         if failed.kind() == ErrorKind::NotFound { StatusCode::NOT_FOUND } else { StatusCode::INTERNAL_SERVER_ERROR };
     let body = serde_json::json!({ "error": { "code": failed.kind().code(), "message": failed.chain() } });
@@ -141,7 +142,7 @@ mod tests {
     #[tokio::test]
     async fn a_panic_is_a_failed_invocation_that_shows_nothing_of_what_it_says() {
         let task = tokio::spawn(async { panic!("canary-value") });
-        let response = answer("BackupWorker", "0f0e", task).await;
+        let response = answer("BackupWorker", task).await;
         assert_eq!(response.status(), StatusCode::INTERNAL_SERVER_ERROR);
         let body = String::from_utf8_lossy(response.body());
         assert!(body.contains("stopped by a mistake of this program") && !body.contains("canary"), "{body}");

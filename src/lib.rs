@@ -9,6 +9,7 @@ pub mod model;
 pub mod report;
 pub mod retention;
 pub mod store;
+pub mod telemetry;
 pub mod token;
 pub mod vault;
 

@@ -5,16 +5,33 @@ pub mod abandoned;
 use std::{collections::BTreeMap, future::Future, time::Duration};
 
 use tokio::time::Instant;
+use tracing::{Instrument as _, Span, error_span, field::Empty};
 
 use crate::{
     error::{Error, Result},
+    measure,
     model::{BackupId, Timestamp},
     report::{ItemReport, Problem, Progress, Status},
     repository::{
         Repository,
-        operation::{Measured, Operation},
+        operation::{Measured, Operation, OperationKind},
     },
 };
+
+/// The counts of an operation that say how many items ended how. The others count something else.
+const OUTCOMES: [&str; 11] = [
+    "read",
+    "carriedOver",
+    "stale",
+    "missing",
+    "restored",
+    "alreadyPresent",
+    "recovered",
+    "replaced",
+    "skipped",
+    "blocked",
+    "failed",
+];
 
 /// How often the record follows the progress.
 const HEARTBEAT: Duration = Duration::from_secs(2);
@@ -55,6 +72,66 @@ pub enum Attempts {
 /// Returns the final record, or the error of an attempt that is to be repeated: then the record still says `Running`
 /// and why. The record's own failure to be written while the work goes on is logged, not fatal; at the end it is.
 pub async fn attempt<F>(
+    repository: &Repository,
+    operation: Operation,
+    attempts: Attempts,
+    progress: &Progress,
+    now: Timestamp,
+    work: F,
+) -> Result<Operation>
+where
+    F: Future<Output = Result<Done>>,
+{
+    let (span, start) = (span(&operation), Instant::now());
+    let (kind, vault) = (operation.kind.as_str(), operation.vault.clone());
+    let result = attempt_once(repository, operation, attempts, progress, now, work).instrument(span.clone()).await;
+    let seconds = start.elapsed().as_secs_f64();
+    match &result {
+        Ok(operation) => {
+            span.record("status", operation.status.as_str());
+            if let Some(backup) = &operation.backup_id {
+                span.record("backup", backup.as_str());
+            }
+            measure!("operation", kind, status = operation.status.as_str(), seconds);
+            for (outcome, count) in operation.counts.iter().filter(|(name, _)| OUTCOMES.contains(&name.as_str())) {
+                measure!("items", kind, vault = vault.as_str(), outcome = outcome.as_str(), count);
+            }
+        }
+        Err(error) => {
+            span.record("status", "Repeated").record("failure", error.kind().code());
+            measure!("operation", kind, status = "Repeated", failure = error.kind().code(), seconds);
+        }
+    }
+    result
+}
+
+/// The span of one attempt. Of the highest level, so that the lines of every level are within it.
+fn span(operation: &Operation) -> Span {
+    let Operation { id, vault, attempts, .. } = operation;
+    let target = operation.target_vault.as_ref().map(tracing::field::display);
+    macro_rules! span {
+        ($name:literal) => {
+            error_span!(
+                $name,
+                operation = %id,
+                %vault,
+                target_vault = target,
+                attempt = attempts + 1,
+                backup = Empty,
+                status = Empty,
+                failure = Empty
+            )
+        };
+    }
+    match operation.kind {
+        OperationKind::Backup => span!("backup"),
+        OperationKind::Restore => span!("restore"),
+        OperationKind::Verify => span!("verify"),
+        OperationKind::Drill => span!("drill"),
+    }
+}
+
+async fn attempt_once<F>(
     repository: &Repository,
     mut operation: Operation,
     attempts: Attempts,

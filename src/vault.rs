@@ -45,6 +45,7 @@ use self::{
 };
 use crate::{
     error::{Error, ErrorKind, Result},
+    measure,
     model::{Attributes, Cloud, ItemId, Kind, Sealed, VaultName},
 };
 
@@ -412,6 +413,7 @@ impl Vault {
                 unanswered.fetch_add(1, Ordering::Relaxed);
                 return Err(refusal.error);
             }
+            measure!("retry", service = "vault", vault = self.name.as_str(), count = 1_u64);
             tracing::debug!(vault = %self.name, error = %refusal.error, "trying again");
             tokio::time::sleep(wait).await;
             pause = (pause * 2).min(Duration::from_secs(10));

@@ -10,6 +10,7 @@ mod index;
 
 use futures::{StreamExt as _, TryStreamExt as _, future, stream};
 use tokio::time::Instant;
+use tracing::{Instrument as _, debug_span};
 use uuid::Uuid;
 
 use self::{
@@ -60,8 +61,8 @@ pub async fn run(
     let start = Instant::now();
     let at_first = repository.backups(vault).await?;
     let mut run = Run::new(repository, vault, options, now).await?;
-    run.check_blobs(progress).await?;
-    let backups = run.check_manifests().await?;
+    run.check_blobs(progress).instrument(debug_span!("blobs")).await?;
+    let backups = run.check_manifests().instrument(debug_span!("manifests")).await?;
     if at_first.is_empty() && backups.is_empty() {
         return Err(nothing_to_verify(vault, &repository.describe(), run.index.total().0));
     }

@@ -101,7 +101,7 @@ fn invoke(function: &str, payload: Vec<u8>) -> (u16, Value) {
         ..Default::default()
     };
     let connections = Connections::new(Config::read(&settings).unwrap());
-    let response = runtime(functions::invoke(Arc::new(Ok(connections)), function.into(), "0".into(), payload.into()));
+    let response = runtime(functions::invoke(Arc::new(Ok(connections)), function.into(), payload.into()));
     let answer: Value = serde_json::from_slice(response.body()).expect("the host hangs on an answer that is not JSON");
     let text = answer.to_string();
     assert!(!text.contains("mistake of this program"), "{text}");

@@ -24,7 +24,7 @@ use azure_identity::{
 };
 use uuid::Uuid;
 
-use super::{Config, Location};
+use super::{Config, Location, measured::Measured};
 use crate::{
     error::{Error, ErrorKind, Result},
     model::VaultName,
@@ -106,7 +106,7 @@ impl Connections {
                                SSL_CERT_DIR name.";
                 Error::new(ErrorKind::InvalidInput, message).because(cause)
             })?;
-        let client: Arc<dyn HttpClient> = Arc::new(client);
+        let client: Arc<dyn HttpClient> = Arc::new(Measured(client));
         Ok(self.transport.get_or_init(|| Transport::new(client)))
     }
 

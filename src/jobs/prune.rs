@@ -1,5 +1,6 @@
 //! Removing the backups of a vault that retention does not keep.
 
+use tracing::{Instrument as _, debug_span};
 use uuid::Uuid;
 
 use crate::{
@@ -38,6 +39,7 @@ pub async fn prune(
         let options = options(connections, &repository, vault, named).await?;
         prune::run(&repository, vault, &options, now).await
     }
+    .instrument(debug_span!("prune", %vault))
     .await;
     match &result {
         Ok(Prune::Done(plan, report)) => {

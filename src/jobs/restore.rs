@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
+use tracing::{Instrument as _, debug_span};
 
 use crate::{
     config::connect::{Connections, Role},
@@ -79,7 +80,8 @@ pub async fn restore(
                 (repository.open(&backup).await?, plan, true)
             }
             None => {
-                let (manifest, mut plan) = plan(connections, &repository, &request).await?;
+                let planning = plan(connections, &repository, &request).instrument(debug_span!("plan"));
+                let (manifest, mut plan) = planning.await?;
                 if restore_options(connections, &request)?.may_replace() {
                     plan.safety_backup = Some(BackupId::new(now, id.as_fields().0));
                 }

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use futures::{StreamExt as _, stream};
 use tokio::time::Instant;
+use tracing::{Instrument as _, debug_span};
 
 use super::{Action, OnDeleted, Options, Plan, Step, replace::Safety};
 use crate::{
@@ -40,7 +41,8 @@ pub async fn execute(
     progress: &Progress,
 ) -> Vec<ItemReport> {
     progress.expect(plan.steps.len() as u64);
-    let safety = Safety::take(plan, repository, target, options.concurrency).await;
+    let safety = Safety::take(plan, repository, target, options.concurrency);
+    let safety = safety.instrument(debug_span!("safetyCopies")).await;
     let run = Run { manifest, repository, target, safety: &safety, on_deleted: options.on_deleted, resumed, progress };
     let mut reports = Vec::with_capacity(plan.steps.len());
     // Certificates first: each brings a key and a secret, whose names nothing else may take before.
@@ -49,9 +51,12 @@ pub async fn execute(
             plan.steps.iter().filter(|step| (step.item.kind == Kind::Certificates) == certificates).collect();
         let running = stream::iter(0..steps.len()).map(|index| run.step(steps[index]));
         let mut running = running.buffer_unordered(options.concurrency);
-        while let Some(report) = running.next().await {
-            reports.push(report);
-        }
+        let batch = async {
+            while let Some(report) = running.next().await {
+                reports.push(report);
+            }
+        };
+        batch.instrument(debug_span!("items", certificates, items = steps.len())).await;
     }
     reports.sort_unstable_by(|a, b| a.item.cmp(&b.item));
     reports

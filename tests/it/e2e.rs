@@ -10,6 +10,7 @@ mod cloud;
 mod delivery;
 mod fleet;
 mod interruption;
+mod observed;
 mod package;
 mod settings;
 mod situations;

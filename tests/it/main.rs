@@ -42,6 +42,7 @@ mod schemathesis;
 mod settings_docs;
 mod status;
 mod store;
+mod telemetry;
 mod tidy;
 mod verify;
 mod workflows;

@@ -104,7 +104,8 @@ fn the_documented_events_are_those_of_the_code_with_their_levels_and_fields() {
     let mut emitted = BTreeSet::new();
     let mut sources = Vec::new();
     visit(Path::new("src"), &mut |path, text| {
-        if path != Path::new("src/events.rs") {
+        // The modules that define the macros.
+        if ![Path::new("src/events.rs"), Path::new("src/telemetry.rs")].contains(&path) {
             sources.push((path.display().to_string(), text.to_owned()));
         }
     });

@@ -8,6 +8,7 @@ use azure_storage_blob::BlobClient;
 use tokio::runtime::Handle;
 use tokio::task::AbortHandle;
 use tokio::time::{Instant, sleep, timeout};
+use tracing::Instrument as _;
 
 use super::refusal::{Answer, is_transient};
 use crate::store::{LEASE, Lease};
@@ -38,7 +39,7 @@ impl AzureLease {
     /// Keeps a lease alive that was asked for at `asked`.
     pub(super) fn keep(blob: BlobClient, id: String, asked: Instant) -> Self {
         let holding = Arc::new(Holding { blob, id, until: Mutex::new(asked + LEASE) });
-        let keeper = tokio::spawn(renew(holding.clone())).abort_handle();
+        let keeper = tokio::spawn(renew(holding.clone()).in_current_span()).abort_handle();
         Self { holding, keeper, released: false }
     }
 }
@@ -63,7 +64,7 @@ impl Drop for AzureLease {
             && let Ok(runtime) = Handle::try_current()
         {
             let holding = self.holding.clone();
-            runtime.spawn(async move { release(&holding).await });
+            runtime.spawn(async move { release(&holding).await }.in_current_span());
         }
     }
 }

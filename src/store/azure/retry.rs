@@ -8,7 +8,7 @@ use azure_core::error::ErrorKind as Cause;
 use tokio::time::{Instant, sleep, timeout_at};
 
 use super::refusal::{Answer, is_transient};
-use crate::store::DEADLINE;
+use crate::{measure, store::DEADLINE};
 
 /// Attempts in all.
 const TRIES: u32 = 8;
@@ -45,6 +45,7 @@ where
         if !is_transient(&error) || failures >= TRIES || Instant::now() + pause >= deadline {
             return Err(error);
         }
+        measure!("retry", service = "storage", count = 1_u64);
         tracing::debug!(failures, ?pause, "a storage call failed and is tried again");
         sleep(pause).await;
     }

@@ -48,7 +48,7 @@ async fn with_wrong_settings_every_function_says_what_is_wrong_and_the_handler_s
     }
     for function in ["BackupTimer", "BackupWorker", "RestoreWorker"] {
         let told = app.host.logs().into_iter().filter_map(|line| serde_json::from_str::<Value>(&line.message).ok());
-        let mut told = told.filter(|line| line["function"] == function && line["level"] == "ERROR");
+        let mut told = told.filter(|line| line["spans"][0]["function"] == function && line["level"] == "ERROR");
         assert!(told.any(|line| line["message"].as_str().unwrap().contains(&sentence)), "{function}");
     }
     // Started once and never again.
