@@ -1,6 +1,6 @@
 //! OpenTelemetry: spans and metrics over OTLP, when `OTEL_EXPORTER_OTLP_ENDPOINT` says where to.
 //!
-//! Nobody else in this program knows of it. The others open `tracing` spans and emit [`measure!`]; what becomes of them
+//! Nobody else in this program knows of it. The others open `tracing` spans and emit [`measure!`](crate::measure); what becomes of them
 //! under which name is decided in `conventions` (spans, attributes) and `metrics` (measures). Without the variable
 //! nothing is started: no thread, no client, and a disabled `measure!` is one comparison.
 //!
