@@ -1,6 +1,6 @@
 //! OpenTelemetry: spans and metrics over OTLP, when `OTEL_EXPORTER_OTLP_ENDPOINT` says where to.
 //!
-//! Nobody else in this program knows of it. The others open `tracing` spans and emit [`measure!`](crate::measure); what becomes of them
+//! Nobody else in this program knows of it. The others open `tracing` spans and emit `measure!`; what becomes of them
 //! under which name is decided in `conventions` (spans, attributes) and `metrics` (measures). Without the variable
 //! nothing is started: no thread, no client, and a disabled `measure!` is one comparison.
 //!
@@ -51,7 +51,7 @@ const METRICS_EVERY: Duration = Duration::from_secs(10);
 /// How long a command waits at its end for the last of it to be sent.
 const LAST_WORDS: Duration = Duration::from_secs(3);
 
-/// The target of what [`measure!`] emits.
+/// The target of what `measure!` emits.
 const MEASURE: &str = "measure";
 
 /// Something counted or timed: its name, then fields as in `tracing`'s macros. `count`, `seconds` and `at` (a Unix time in
