@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use clap::Args;
 use futures::{StreamExt as _, stream};
-use serde_json::{Value, json};
+use serde_json::json;
 use uuid::Uuid;
 
 use super::{
@@ -90,19 +90,7 @@ async fn back_up(
 }
 
 fn print(printer: &Printer, results: &[(VaultName, Result<Operation>)]) {
-    if printer.is_json() {
-        let value: Vec<Value> = results
-            .iter()
-            .map(|(vault, result)| match result {
-                Ok(operation) => json::operation(operation),
-                Err(error) => {
-                    let mut body = json::error(std::slice::from_ref(error));
-                    body["vault"] = vault.as_str().into();
-                    body
-                }
-            })
-            .collect();
-        printer.json(&json!({ "value": value }));
+    if printer.json_by_vault(results, |_, operation| json::operation(operation)) {
         return;
     }
     let mut table = table(&["Vault", "Result", "Backup", "Items", "Read", "Unchanged", "Stale", "Missing"]);

@@ -2,7 +2,7 @@
 
 use clap::{Args, Subcommand};
 use futures::{StreamExt as _, stream};
-use serde_json::{Value, json};
+use serde_json::json;
 
 use super::{
     name, now,
@@ -108,19 +108,7 @@ impl Acknowledge {
 }
 
 fn print(printer: &Printer, rows: &[Row]) {
-    if printer.is_json() {
-        let value: Vec<Value> = rows
-            .iter()
-            .map(|(vault, guard)| match guard {
-                Ok(guard) => json!({ "vault": vault, "guard": guard.as_ref().map(json::guard) }),
-                Err(error) => {
-                    let mut body = json::error(std::slice::from_ref(error));
-                    body["vault"] = vault.as_str().into();
-                    body
-                }
-            })
-            .collect();
-        printer.json(&json!({ "value": value }));
+    if printer.json_by_vault(rows, |vault, guard| json!({ "vault": vault, "guard": guard.as_ref().map(json::guard) })) {
         return;
     }
     let mut table = table(&["Vault", "Guard", "Tripped by", "Compared with", "Items", "Deleted", "Disabled"]);

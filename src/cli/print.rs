@@ -6,12 +6,13 @@ use std::{fmt::Display, io::Write as _, process::ExitCode, sync::Arc, time::Dura
 
 use comfy_table::{ContentArrangement, Table, presets::UTF8_FULL_CONDENSED};
 use indicatif::{ProgressBar, ProgressStyle};
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::{
     diff::Diff,
     error::{Error, ErrorKind, Result},
     json,
+    model::VaultName,
     report::{Progress, Status},
     repository::operation::Operation,
 };
@@ -181,6 +182,31 @@ impl Printer {
     /// A result for a program.
     pub(super) fn json(&self, value: &Value) {
         println!("{}", pretty(value));
+    }
+
+    /// For a program, a row for each vault: what `body` says of it, or why nothing can be said. Nothing for a person: then
+    /// the answer is false.
+    pub(super) fn json_by_vault<T>(
+        &self,
+        rows: &[(VaultName, Result<T>)],
+        body: impl Fn(&VaultName, &T) -> Value,
+    ) -> bool {
+        if !self.json {
+            return false;
+        }
+        let value: Vec<Value> = rows
+            .iter()
+            .map(|(vault, result)| match result {
+                Ok(result) => body(vault, result),
+                Err(error) => {
+                    let mut body = json::error(std::slice::from_ref(error));
+                    body["vault"] = vault.as_str().into();
+                    body
+                }
+            })
+            .collect();
+        self.json(&json!({ "value": value }));
+        true
     }
 
     /// A line of a result for a person.

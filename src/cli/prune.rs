@@ -2,7 +2,6 @@
 
 use clap::Args;
 use indicatif::HumanBytes;
-use serde_json::{Value, json};
 use uuid::Uuid;
 
 use super::{
@@ -54,9 +53,7 @@ impl Prune {
             let result = self.prune(connections, &vault).await;
             rows.push((vault, result));
         }
-        if printer.is_json() {
-            printer.json(&json!({ "value": rows.iter().map(describe).collect::<Vec<_>>() }));
-        } else {
+        if !printer.json_by_vault(&rows, |_, (plan, report)| json::prune(plan, report.as_ref())) {
             rows.iter().for_each(|row| print(printer, row));
         }
         Ok(End::of_all(rows.iter().map(|(_, result)| match result {
@@ -87,17 +84,6 @@ impl Prune {
 fn stays(plan: &Plan) -> impl Iterator<Item = (&BackupRef, &[Reason])> {
     let rows = plan.backups.iter().filter(|row| plan.was_asked_for(row));
     rows.map(|row| (&row.backup, &row.reasons[..]))
-}
-
-fn describe((vault, result): &Row) -> Value {
-    match result {
-        Ok((plan, report)) => json::prune(plan, report.as_ref()),
-        Err(error) => {
-            let mut body = json::error(std::slice::from_ref(error));
-            body["vault"] = vault.as_str().into();
-            body
-        }
-    }
 }
 
 fn print(printer: &Printer, (vault, result): &Row) {

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use clap::Args;
 use indicatif::HumanBytes;
-use serde_json::{Value, json};
+use serde_json::json;
 use uuid::Uuid;
 
 use super::{
@@ -100,19 +100,7 @@ async fn verify(
 }
 
 fn print(printer: &Printer, outcomes: &[Outcome]) {
-    if printer.is_json() {
-        let value: Vec<Value> = outcomes
-            .iter()
-            .map(|(vault, result)| match result {
-                Ok((operation, found)) => json::verification(operation, found.as_ref()),
-                Err(error) => {
-                    let mut body = json::error(std::slice::from_ref(error));
-                    body["vault"] = vault.as_str().into();
-                    body
-                }
-            })
-            .collect();
-        printer.json(&json!({ "value": value }));
+    if printer.json_by_vault(outcomes, |_, (operation, found)| json::verification(operation, found.as_ref())) {
         return;
     }
     let mut vaults = table(&["Vault", "Result", "Backups", "Sound", "Blobs", "Size", "Damage", "Notes"]);
