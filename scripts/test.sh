@@ -26,7 +26,8 @@ step "Quickstart"
 cargo build --example quickstart
 
 step "Tests"
-cargo test --workspace --quiet
+# Most of the long ones wait: for leases to end, for processes, for the emulators.
+RUST_TEST_THREADS=${RUST_TEST_THREADS:-$(($(nproc) * 3))} cargo test --workspace --quiet
 
 step "Soak: faults and SIGKILLs at random, for two minutes"
 target=${CARGO_TARGET_DIR:-target}
