@@ -1,8 +1,12 @@
 //! Copies of a repository: byte for byte, only what is missing, and sound wherever they are stopped.
 
+mod command;
 mod crash;
 mod damage;
 mod meanwhile;
+mod memory;
+mod model;
+mod places;
 
 use std::{
     fmt,
