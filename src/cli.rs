@@ -2,6 +2,7 @@
 //! Functions app itself is gone.
 
 mod backup;
+mod copy;
 mod diff;
 mod drill;
 mod guard;
@@ -69,6 +70,8 @@ enum Command {
     Show(show::Show),
     /// Remove the backups that the retention policy does not keep.
     Prune(prune::Prune),
+    /// Copy backups to another place, such as a disk: only what is missing there.
+    Copy(copy::Copy),
     /// Check that every stored backup is sound.
     Verify(verify::Verify),
     /// Restore the newest backup into an empty vault, compare, and remove it there again.
@@ -147,7 +150,10 @@ async fn execute(
     printer: &Printer,
     telemetry: &Result<Option<Telemetry>>,
 ) -> Result<End, Vec<Error>> {
-    let Arguments { command, settings, .. } = arguments;
+    let Arguments { command, mut settings, .. } = arguments;
+    if let Command::Copy(copy) = &command {
+        copy.choose_source(&mut settings);
+    }
     let one = |error: Error| vec![error];
     let serves = matches!(command, Command::Serve { .. });
     let (log, usual) = if serves { (events::Output::Json, "info") } else { (events::Output::Plain, "off") };
@@ -187,6 +193,7 @@ async fn execute(
         Command::List(command) => command.run(&connections, printer).await,
         Command::Show(command) => command.run(&connections, printer).await,
         Command::Prune(command) => command.run(&connections, printer).await,
+        Command::Copy(command) => command.run(&connections, printer).await,
         Command::Verify(command) => command.run(&connections, printer).await,
         Command::Drill(command) => command.run(&connections, printer).await,
         Command::Diff(command) => command.run(&connections, printer).await,

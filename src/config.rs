@@ -173,6 +173,18 @@ impl Config {
         }
     }
 
+    /// Where the backups and the state of another repository are, by the URL of its backups.
+    pub fn other_repository(&self, field: &str, url: &str) -> Result<[Location; 2]> {
+        let backups = Location::parse(url.trim(), self.cloud)
+            .map_err(|error| Error::invalid(field, format!("--{field} is wrong: {}", error.message())))?;
+        let state = backups.beside();
+        if [&backups, &state].into_iter().any(|place| [&self.backups, &self.state].contains(&place)) {
+            let message = format!("--{field} is the place of the repository itself, or of its state. Choose another.");
+            return Err(Error::invalid(field, message));
+        }
+        Ok([backups, state])
+    }
+
     /// Checks that restores may go into this vault.
     pub fn check_restore_target(&self, target: &VaultName) -> Result<()> {
         if self.restore_targets.contains(target) {

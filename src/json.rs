@@ -1,12 +1,15 @@
 //! What programs are shown: the JSON of operations, backups and plans, the same in the HTTP API and in the command
 //! line's `--output json`. `docs/openapi.yaml` describes it.
 
+mod copy;
+
 use std::collections::BTreeMap;
 
 use serde::Serialize;
 use serde_json::{Value, json};
 use uuid::Uuid;
 
+pub use self::copy::copy;
 use crate::{
     coverage::{Attention, Coverage},
     diff::{Change, Difference, State},

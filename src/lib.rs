@@ -16,6 +16,7 @@ pub mod vault;
 pub mod repository;
 
 pub mod backup;
+pub mod copy;
 pub mod coverage;
 pub mod diff;
 pub mod operation;

@@ -13,6 +13,7 @@ pub mod operation;
 pub mod reading;
 mod removal;
 mod selector;
+mod transfer;
 mod unfinished;
 
 use std::{fmt, sync::Arc, time::Duration};

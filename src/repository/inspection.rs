@@ -53,6 +53,19 @@ pub enum Inspection {
     Missing,
 }
 
+/// A blob's name in 16 bytes: the beginning of its SHA-256. Two of 10⁹ names meet with a probability of 10⁻²¹.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct BlobKey([u64; 2]);
+
+impl BlobKey {
+    /// The key of that name.
+    pub fn of(name: &str) -> Self {
+        let hash = Sha256::digest(name);
+        let number = |from: usize| hash[from..from + 8].iter().fold(0, |number, byte| number << 8 | u64::from(*byte));
+        Self([number(0), number(8)])
+    }
+}
+
 impl Repository {
     /// Everything that is stored of a vault in the backup container, in the order of names.
     pub fn inventory(&self, vault: &VaultName) -> BoxStream<'_, Result<Found>> {

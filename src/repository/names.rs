@@ -137,9 +137,14 @@ pub(super) fn last_operation(vault: &VaultName, kind: OperationKind) -> String {
     format!("last-operations/{vault}/{}.json", kind.as_str())
 }
 
+/// The folder of what people said of a vault's guard, in the state container.
+pub(super) fn acknowledgements(vault: &VaultName) -> String {
+    format!("guard-acknowledgements/{vault}/")
+}
+
 /// A person's word that what tripped the guard in that backup was meant, in the state container.
 pub(super) fn acknowledgement(vault: &VaultName, tripped_by: &BackupId) -> String {
-    format!("guard-acknowledgements/{vault}/{tripped_by}.json")
+    format!("{}{tripped_by}.json", acknowledgements(vault))
 }
 
 /// Where the operations are that have not ended, in the state container.

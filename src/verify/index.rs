@@ -2,21 +2,8 @@
 
 use std::collections::HashMap;
 
-use sha2::{Digest as _, Sha256};
-
+pub(super) use crate::repository::inspection::BlobKey as Key;
 use crate::repository::inspection::Inspection;
-
-/// A blob's name in 16 bytes: the beginning of its SHA-256. Two of 10⁹ names meet with a probability of 10⁻²¹.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(super) struct Key([u64; 2]);
-
-impl Key {
-    pub(super) fn of(name: &str) -> Self {
-        let hash = Sha256::digest(name);
-        let number = |from: usize| hash[from..from + 8].iter().fold(0, |number, byte| number << 8 | u64::from(*byte));
-        Self([number(0), number(8)])
-    }
-}
 
 /// The blob's size and five bits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

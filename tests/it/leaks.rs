@@ -128,6 +128,7 @@ async fn the_command_line_shows_no_secret_at_trace_level() {
     let azure = furnished().await;
     let mut heard = Heard::default();
     let mut all_was_talkative = true;
+    let copy = format!("file://{}", azure.folder().join("copy").display());
     for troubled in [false, true] {
         if troubled {
             make_trouble(&azure);
@@ -144,6 +145,7 @@ async fn the_command_line_shows_no_secret_at_trace_level() {
             vec!["status", "--output", "json"],
             vec!["guard", "contoso-prod"],
             vec!["verify", "contoso-prod"],
+            vec!["copy", "--to", &copy],
             vec!["prune", "--backup-keep", "last=1", "--output", "json"],
         ] {
             let ran = azure.run_with(&[("LOG_LEVEL", "trace")], &arguments).await;
@@ -151,7 +153,7 @@ async fn the_command_line_shows_no_secret_at_trace_level() {
                 ran.code == 0,
                 !troubled
                     || arguments.contains(&"--dry-run")
-                    || ["show", "list", "guard", "verify", "prune"].contains(&arguments[0]),
+                    || ["show", "list", "guard", "verify", "copy", "prune"].contains(&arguments[0]),
                 "{arguments:?}: {} {}",
                 ran.code,
                 ran.stdout

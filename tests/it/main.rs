@@ -8,6 +8,7 @@ mod azurite;
 mod backup;
 mod cli;
 mod closed_pipe;
+mod copy;
 mod costs;
 mod crash;
 mod ctrl_c;

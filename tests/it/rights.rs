@@ -1,6 +1,7 @@
 //! Each identity can do its part and nothing else; and who lacks a right is told which one.
 
 mod allow_list;
+mod copies;
 mod drills;
 pub(crate) mod storage;
 mod storage_rights;

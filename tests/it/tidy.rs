@@ -17,7 +17,7 @@ const LAYERS: &[&[&str]] = &[
     &["report", "retention", "guard", "store", "events"],
     &["vault"],
     &["repository"],
-    &["backup", "restore", "operation", "prune", "verify", "diff", "coverage"],
+    &["backup", "restore", "operation", "prune", "verify", "copy", "diff", "coverage"],
     &["drill"],
     &["config"],
     &["jobs"],

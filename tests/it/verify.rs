@@ -2,8 +2,8 @@
 
 mod app;
 mod damage;
-mod meanwhile;
-mod memory;
+pub(crate) mod meanwhile;
+pub(crate) mod memory;
 mod resumed;
 
 use std::time::Duration;
@@ -30,7 +30,7 @@ const TARGET: &str = "contoso-dr";
 
 /// Three backups on three days: `pear` was changed on the second, `plum` was added on the third, and a day has gone by
 /// since. Everything else is carried over from the first.
-async fn three_days() -> World {
+pub(crate) async fn three_days() -> World {
     let world = World::with(&[VAULT, TARGET]);
     for name in ["apple", "pear"] {
         world.vaults.set_secret(VAULT, name, "value");
@@ -60,18 +60,18 @@ async fn verify_with(world: &World, repository: &Repository, vault: &str) -> Res
 }
 
 /// The ids of the vault's backups, oldest first.
-async fn ids(world: &World) -> Vec<BackupId> {
+pub(crate) async fn ids(world: &World) -> Vec<BackupId> {
     let backups = world.repository().backups(&VAULT.parse().unwrap()).await.unwrap();
     backups.into_iter().map(|backup| backup.id).collect()
 }
 
 /// The names of the blobs of the item of that name, oldest first.
-async fn blobs_of(world: &World, name: &str) -> Vec<String> {
+pub(crate) async fn blobs_of(world: &World, name: &str) -> Vec<String> {
     let blobs = world.blobs().await.into_iter();
     blobs.filter(|blob| blob.starts_with(&format!("vaults/{VAULT}/items/")) && blob.contains(name)).collect()
 }
 
-fn manifest_of(id: &BackupId) -> String {
+pub(crate) fn manifest_of(id: &BackupId) -> String {
     format!("vaults/{VAULT}/backups/{id}.json")
 }
 

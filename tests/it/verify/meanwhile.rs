@@ -23,11 +23,11 @@ use keyvault_backup::{
 use super::{VAULT, blobs_of, ids, manifest_of, three_days, verify_with};
 use crate::world::World;
 
-type Acted = Pin<Box<dyn Future<Output = ()> + Send>>;
+pub(crate) type Acted = Pin<Box<dyn Future<Output = ()> + Send>>;
 type Act = Box<dyn Fn() -> Acted + Send + Sync>;
 
-/// A store that lets somebody else act before its n-th call.
-struct Acting {
+/// A store that lets somebody else act before its n-th call. It is read only.
+pub(crate) struct Acting {
     inner: MemoryStore,
     calls: AtomicU64,
     at: u64,
@@ -35,6 +35,15 @@ struct Acting {
 }
 
 impl Acting {
+    pub(crate) fn new(inner: &MemoryStore, at: u64, act: impl Fn() -> Acted + Send + Sync + 'static) -> Arc<Self> {
+        Arc::new(Self { inner: inner.clone(), calls: AtomicU64::new(0), at, act: Box::new(act) })
+    }
+
+    /// How many calls there were.
+    pub(crate) fn calls(&self) -> u64 {
+        self.calls.load(Relaxed)
+    }
+
     async fn call(&self) {
         if self.calls.fetch_add(1, Relaxed) == self.at {
             (self.act)().await;
@@ -51,11 +60,11 @@ impl fmt::Debug for Acting {
 #[async_trait]
 impl Store for Acting {
     async fn create(&self, _name: &str, _bytes: Bytes) -> Result<Create> {
-        panic!("verifying writes no backups")
+        panic!("it writes no backups")
     }
 
     async fn replace(&self, _name: &str, _bytes: Bytes) -> Result<()> {
-        panic!("verifying replaces no backups")
+        panic!("it replaces no backups")
     }
 
     async fn read(&self, name: &str) -> Result<Bytes> {
@@ -82,11 +91,11 @@ impl Store for Acting {
     }
 
     async fn delete(&self, _name: &str) -> Result<()> {
-        panic!("verifying deletes no backups")
+        panic!("it deletes no backups")
     }
 
     async fn lease(&self, _name: &str) -> Result<Box<dyn Lease>> {
-        panic!("verifying takes no lease on backups")
+        panic!("it takes no lease on backups")
     }
 
     fn describe(&self) -> String {
@@ -99,15 +108,10 @@ async fn for_each_call(act: fn(Arc<World>) -> Acted, judge: fn(u64, Vec<(Wrong, 
     for at in 0.. {
         let world = Arc::new(three_days().await);
         let other = world.clone();
-        let store = Arc::new(Acting {
-            inner: world.backups.clone(),
-            calls: AtomicU64::new(0),
-            at,
-            act: Box::new(move || act(other.clone())),
-        });
+        let store = Acting::new(&world.backups, at, move || act(other.clone()));
         let repository = Repository::new(store.clone(), Arc::new(world.state.clone()));
         let found = verify_with(&world, &repository, VAULT).await.unwrap();
-        if store.calls.load(Relaxed) <= at {
+        if store.calls() <= at {
             assert!(at >= 10, "only {at} calls");
             break;
         }

@@ -27,7 +27,7 @@ const MIB: u64 = 1024 * 1024;
 const ITEM: usize = 3_724;
 
 /// A folder with so many items and two backups that hold all of them.
-fn repository(items: usize) -> TempDir {
+pub(crate) fn repository(items: usize) -> TempDir {
     let folder = TempDir::new().unwrap();
     let begun = Timestamp::from_unix(BEGINNING);
     let first = BackupId::new(begun, 1);
@@ -96,9 +96,18 @@ fn repository(items: usize) -> TempDir {
 
 /// Runs `verify` on the folder: how long it took, and the most memory it had, in bytes.
 async fn measure(folder: &Path, items: usize) -> (Duration, u64) {
+    let (took, peak, body) = watch(folder, &["verify", VAULT]).await;
+    let counts = &body["value"][0]["counts"];
+    assert_eq!((&counts["blobs"], &counts["soundBackups"]), (&items.into(), &2.into()), "{body}");
+    (took, peak)
+}
+
+/// Runs a command on the folder: how long it took, the most memory it had, in bytes, and what it said.
+pub(crate) async fn watch(folder: &Path, arguments: &[&str]) -> (Duration, u64, serde_json::Value) {
     let start = Instant::now();
     let mut child = tokio::process::Command::new(BINARY)
-        .args(["verify", VAULT, "--output", "json"])
+        .args(arguments)
+        .args(["--output", "json"])
         .env_clear()
         .env("BACKUP_STORE_URL", format!("file://{}", folder.display()))
         .env("STATE_STORE_URL", format!("file://{}/state", folder.display()))
@@ -126,10 +135,7 @@ async fn measure(folder: &Path, items: usize) -> (Duration, u64) {
         assert!(start.elapsed() < LIMIT, "it does not end");
     };
     assert!(ended.success(), "{text}");
-    let body: serde_json::Value = serde_json::from_str(&text).unwrap();
-    let counts = &body["value"][0]["counts"];
-    assert_eq!((&counts["blobs"], &counts["soundBackups"]), (&items.into(), &2.into()), "{body}");
-    (start.elapsed(), peak)
+    (start.elapsed(), peak, serde_json::from_str(&text).unwrap())
 }
 
 /// `VmHWM` in bytes; 0 when the process has ended.

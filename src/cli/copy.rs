@@ -1,0 +1,198 @@
+//! `keyvault-backup copy`.
+
+use std::sync::Arc;
+
+use clap::Args;
+use indicatif::HumanBytes;
+
+use super::{
+    name,
+    print::{End, Printer, table},
+};
+use crate::{
+    config::{
+        Settings,
+        connect::{Connections, Role},
+    },
+    copy::{self, Copy as Copied, Fate, Report},
+    error::{Error, ErrorKind, Result},
+    json,
+    model::VaultName,
+    report::{Progress, Status},
+    repository::{Repository, Selector},
+};
+
+#[derive(Debug, Args)]
+#[command(
+    after_help = "Copies what is missing there, and checks every blob on the way by its hash. A backup exists in \
+    the target when all it needs is there. Nothing is replaced or removed, and nothing is changed in the source. Give \
+    the command again when it was stopped: it goes on where it was.\n\n\
+    The copy is a repository: every command works on it with --backup-store-url.\n\n\
+    Examples:\n  \
+    keyvault-backup copy --to file:///mnt/copy --dry-run\n  \
+    keyvault-backup copy --to file:///mnt/copy contoso-prod --backup latest\n  \
+    keyvault-backup copy --to https://contosocopies.blob.core.windows.net/keyvault-backups\n  \
+    keyvault-backup copy --from file:///mnt/copy --to https://contosobackups.blob.core.windows.net/keyvault-backups\n  \
+    keyvault-backup verify --backup-store-url file:///mnt/copy"
+)]
+pub(super) struct Copy {
+    /// Names or URIs of vaults [default: all that have backups in the source].
+    vaults: Vec<String>,
+    /// Where backups are copied from: the URL of a container or a folder [default: BACKUP_STORE_URL].
+    #[arg(long, value_name = "URL")]
+    from: Option<String>,
+    /// Where they are copied to: the URL of a container that exists, or of a folder. Its state is kept beside it, under
+    /// the same name with -state added.
+    #[arg(long, value_name = "URL")]
+    to: String,
+    /// Copy this backup of each vault only: latest, an id, a label or a time. Can be repeated.
+    #[arg(long, value_name = "BACKUP")]
+    backup: Vec<Selector>,
+    /// Show what is missing in the target, and copy nothing.
+    #[arg(long)]
+    dry_run: bool,
+}
+
+/// A vault, and what came of it.
+type Row = (VaultName, Result<Report>);
+
+impl Copy {
+    /// The source is a repository like any other, with its state beside it unless the settings are about that one.
+    pub(super) fn choose_source(&self, settings: &mut Settings) {
+        if let Some(from) = &self.from
+            && settings.backup_store_url.as_ref() != Some(from)
+        {
+            settings.backup_store_url = Some(from.clone());
+            settings.state_store_url = None;
+        }
+    }
+
+    pub(super) async fn run(self, connections: &Connections, printer: &Printer) -> Result<End> {
+        let target = connections.other_repository("to", &self.to, Role::Backup)?;
+        let source = connections.repository(Role::Backup)?;
+        let vaults = self.vaults(connections, &source).await?;
+        let work = async {
+            let mut rows: Vec<Row> = Vec::new();
+            for vault in vaults {
+                let result = self.copy(&source, &target, &vault, connections.config().concurrency, printer).await;
+                rows.push((vault, result));
+            }
+            rows
+        };
+        let rows = tokio::select! {
+            rows = work => rows,
+            _ = tokio::signal::ctrl_c() => {
+                let message = "Stopped. What was copied stays, and every backup in the target is whole. Give the command \
+                               again: it copies only what is missing.";
+                return Err(Error::new(ErrorKind::Unavailable, message));
+            }
+        };
+        if !printer.json_by_vault(&rows, |_, report| json::copy(report, self.dry_run)) {
+            print(printer, &rows, self.dry_run);
+        }
+        Ok(End::of_all(rows.iter().map(|(_, result)| match result {
+            Ok(report) => match report.status() {
+                Status::Succeeded => End::GOOD,
+                Status::PartiallySucceeded => End::IN_PART,
+                _ => End::DAMAGED,
+            },
+            Err(error) => End::of_errors(std::slice::from_ref(error)),
+        })))
+    }
+
+    async fn vaults(&self, connections: &Connections, source: &Repository) -> Result<Vec<VaultName>> {
+        if !self.vaults.is_empty() {
+            return self.vaults.iter().map(|vault| name(connections, vault)).collect();
+        }
+        let vaults = source.vaults().await?;
+        if vaults.is_empty() {
+            let message = format!("There is no backup in {}, so there is nothing to copy.", source.describe());
+            return Err(Error::new(ErrorKind::NotFound, message));
+        }
+        Ok(vaults)
+    }
+
+    async fn copy(
+        &self,
+        source: &Repository,
+        target: &Repository,
+        vault: &VaultName,
+        concurrency: usize,
+        printer: &Printer,
+    ) -> Result<Report> {
+        if self.dry_run {
+            return copy::plan(source, target, vault, &self.backup).await;
+        }
+        let progress = Arc::new(Progress::default());
+        let bar = printer.progress(&format!("Copying {vault}"), &progress);
+        let copied = copy::run(source, target, vault, &self.backup, concurrency, &progress).await;
+        bar.finish();
+        match copied? {
+            Copied::Done(report) => Ok(report),
+            Copied::Busy => {
+                let message = format!(
+                    "A backup, a prune or another copy is at work on vault {vault} in {}. Try again when it has ended; a \
+                     run that died gives way within half a minute.",
+                    target.describe()
+                );
+                Err(Error::new(ErrorKind::Busy, message))
+            }
+        }
+    }
+}
+
+fn print(printer: &Printer, rows: &[Row], is_dry_run: bool) {
+    let mut table = if is_dry_run {
+        table(&["Vault", "Backups", "There", "To copy", "Damaged", "Blobs", "Size"])
+    } else {
+        table(&["Vault", "Backups", "There", "Copied", "Damaged", "Blobs", "Size"])
+    };
+    for (vault, result) in rows {
+        let Ok(report) = result else {
+            table.add_row([vault.as_str(), "Failed"]);
+            continue;
+        };
+        let (blobs, bytes) = report.total();
+        let copied = [Fate::Missing, Fate::Incomplete, Fate::Copied, Fate::Completed].map(|fate| report.count(fate));
+        table.add_row([
+            vault.to_string(),
+            report.backups.len().to_string(),
+            report.count(Fate::Present).to_string(),
+            copied.iter().sum::<usize>().to_string(),
+            report.count(Fate::Damaged).to_string(),
+            blobs.to_string(),
+            HumanBytes(bytes).to_string(),
+        ]);
+    }
+    printer.line(table);
+    for (vault, result) in rows {
+        match result {
+            Ok(report) => complain(printer, report),
+            Err(error) => printer.complain(format!("{vault}: {}", error.chain())),
+        }
+    }
+}
+
+fn complain(printer: &Printer, report: &Report) {
+    let Report { vault, damage, more_damage, .. } = report;
+    for damage in damage {
+        printer.complain(format!("{vault}: {} {}", damage.message, needed_by(damage)));
+    }
+    if *more_damage > 0 {
+        printer.complain(format!("{vault}: there is damage in {more_damage} more places."));
+    }
+    match report.count(Fate::Removed) {
+        0 => (),
+        removed => printer.complain(format!("{vault}: {removed} backups were removed from the source meanwhile.")),
+    }
+}
+
+fn needed_by(damage: &copy::Damage) -> String {
+    match &damage.backups[..] {
+        [only] => format!("Backup {only} is not copied."),
+        [newest, .., oldest] => {
+            format!("{} backups are not copied, from {oldest} to {newest}.", damage.backups.len())
+        }
+        [] => String::new(),
+    }
+}

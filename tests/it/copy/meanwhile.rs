@@ -1,0 +1,78 @@
+//! Others are at work on the source while it is copied: that is no damage.
+
+use std::sync::Arc;
+
+use keyvault_backup::{copy::Fate, report::Status, repository::Repository, store::Store as _};
+
+use super::{Place, VAULT, content, try_copy};
+use crate::{
+    verify::{
+        blobs_of, ids, manifest_of,
+        meanwhile::{Acted, Acting},
+        three_days,
+    },
+    world::World,
+};
+
+/// As retention does: the manifest first, then what no other manifest names.
+#[tokio::test(start_paused = true)]
+async fn a_backup_that_is_removed_meanwhile_is_no_damage() {
+    let mut removed = 0;
+    for at in 0.. {
+        let world = Arc::new(three_days().await);
+        let place = Place::in_world(&world);
+        let other = world.clone();
+        let act = move || -> Acted {
+            let world = other.clone();
+            Box::pin(async move {
+                let oldest = ids(&world).await.remove(0);
+                let blob = blobs_of(&world, "pear").await.remove(0);
+                world.backups.delete(&manifest_of(&oldest)).await.unwrap();
+                world.backups.delete(&blob).await.unwrap();
+            })
+        };
+        let from = Acting::new(&world.backups, at, act);
+        let source = Repository::new(from.clone(), Arc::new(world.state.clone()));
+        let report = try_copy(&source, &place.repository(), &[]).await.unwrap();
+        assert_eq!((report.status(), &report.damage[..]), (Status::Succeeded, &[][..]), "at call {at}: {report:#?}");
+        let copied = report.count(Fate::Copied);
+        assert_eq!(place.assert_sound(&format!("at call {at}")).await, copied);
+        assert_eq!(copied + report.count(Fate::Removed), if at == 0 { 2 } else { 3 }, "at call {at}");
+        removed += report.count(Fate::Removed);
+        if from.calls() <= at {
+            assert!(at >= 15, "only {at} calls");
+            break;
+        }
+    }
+    assert!(removed >= 5, "{removed}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_backup_that_is_made_meanwhile_is_left_to_the_next_copy() {
+    for at in 0.. {
+        let world = Arc::new(three_days().await);
+        let place = Place::in_world(&world);
+        let other = world.clone();
+        let act = move || -> Acted {
+            let world = other.clone();
+            Box::pin(async move { full_backup(&world).await })
+        };
+        let from = Acting::new(&world.backups, at, act);
+        let source = Repository::new(from.clone(), Arc::new(world.state.clone()));
+        let report = try_copy(&source, &place.repository(), &[]).await.unwrap();
+        assert_eq!(report.status(), Status::Succeeded);
+        let expected = if at == 0 { 4 } else { 3 };
+        assert_eq!(place.assert_sound(&format!("at call {at}")).await, expected, "at call {at}");
+        if from.calls() <= at {
+            break;
+        }
+        try_copy(&world.repository(), &place.repository(), &[]).await.unwrap();
+        assert_eq!(content(&place.backups).await, content(&world.backups).await);
+    }
+}
+
+async fn full_backup(world: &World) {
+    let mut options = world.backup_options();
+    options.full = true;
+    world.back_up_with(VAULT, &options).await.unwrap();
+}
