@@ -8,6 +8,7 @@ mod azurite;
 mod backup;
 mod cli;
 mod closed_pipe;
+mod commands;
 mod costs;
 mod crash;
 mod ctrl_c;
