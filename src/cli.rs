@@ -148,12 +148,15 @@ fn wants_json(arguments: &[OsString]) -> bool {
         || arguments.windows(2).any(|pair| pair[0] == "--output" && pair[1] == "json")
 }
 
-/// A wrong command line as an error: what is wrong with it, without the usage lines.
+/// A wrong command line as an error: what is wrong with it and what may have been meant, without the usage lines.
 fn usage(message: &clap::Error) -> Error {
     let text = message.to_string();
-    let text = text.split("\n\n").next().unwrap_or_default().trim_start_matches("error: ");
-    let line: Vec<&str> = text.split_whitespace().collect();
-    Error::new(ErrorKind::InvalidInput, format!("The command line is wrong: {}. See --help.", line.join(" ")))
+    let said = text.split("\n\n").take_while(|part| !part.starts_with("Usage:") && !part.starts_with("For more "));
+    let said: Vec<String> = said
+        .map(|part| part.trim().trim_start_matches("error: ").trim_start_matches("tip: "))
+        .map(|part| part.split_whitespace().collect::<Vec<_>>().join(" "))
+        .collect();
+    Error::new(ErrorKind::InvalidInput, format!("The command line is wrong: {}. See --help.", said.join("; ")))
 }
 
 async fn execute(

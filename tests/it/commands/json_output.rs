@@ -7,6 +7,7 @@ use std::{
 };
 
 use serde_json::{Map, Value, json};
+use simulator::key_vault::{Fault, Kind, Operation, Verb};
 
 use super::{
     help, names,
@@ -14,7 +15,7 @@ use super::{
 };
 use crate::{
     format_docs::{assert_valid, close, read},
-    local_azure::Ran,
+    local_azure::{BINARY, LocalAzure, Ran},
     openapi_docs,
     settings_docs::rows,
 };
@@ -84,6 +85,10 @@ fn every_schema_stands_alone_and_says_of_shared_bodies_what_the_http_api_says() 
                 let mut definition: Value = serde_json::from_str(&text).unwrap();
                 assert!(definition.is_object(), "{path}: nobody defines {name}");
                 without_examples(&mut definition);
+                for only_over_http in ["nextLink", "operationLocation"] {
+                    let fields = definition.get_mut("properties").and_then(Value::as_object_mut);
+                    fields.and_then(|fields| fields.remove(only_over_http));
+                }
                 definitions.insert(name, definition);
             }
         }
@@ -170,6 +175,7 @@ async fn a_wrong_command_line_is_one_document_too_whatever_is_wrong_with_it() {
     for arguments in [
         &["--output", "json"][..],
         &["nonsense", "--output", "json"],
+        &["bakup", "--output", "json"],
         &["--output=json", "restore", "contoso-prod"],
         &["show", "--output", "json"],
         &["backup", "--label", "Not A Label", "--output=json"],
@@ -186,6 +192,37 @@ async fn a_wrong_command_line_is_one_document_too_whatever_is_wrong_with_it() {
             message.starts_with("The command line is wrong: ") && message.ends_with('.'),
             "{arguments:?}: {message}"
         );
+        assert!(!message.contains("Usage:") && !message.contains("For more information"), "{message}");
+        assert!(arguments[0] != "bakup" || message.contains("a similar subcommand exists: 'backup'"), "{message}");
     }
     assert!(help("list").await.contains("also when it fails"));
+}
+
+#[tokio::test]
+async fn the_scripts_of_the_page_do_what_they_say() {
+    let azure = LocalAzure::with(&["contoso-prod", "contoso-dr"]).await;
+    azure.vaults.seed("contoso-prod", 10);
+    let page = read("docs/programs.md");
+    let blocks: Vec<&str> = page.split("```sh\n").skip(1).map(|rest| rest.split("```").next().unwrap()).collect();
+    let [attention, backup] = blocks[..] else { panic!("{blocks:#?}") };
+    let programs = std::path::Path::new(BINARY).parent().unwrap().display().to_string();
+    let script = async |settings: &[(&str, &str)], text: &str| {
+        let mut command = tokio::process::Command::new("bash");
+        command.args(["-c", text]).env_clear().envs(azure.settings()).envs(settings.iter().copied());
+        command.env("PATH", format!("{programs}:{}", std::env::var("PATH").unwrap()));
+        let output = command.current_dir(azure.folder()).output().await.unwrap();
+        [output.stdout, output.stderr].map(|text| String::from_utf8(text).unwrap())
+    };
+    assert_eq!(script(&[], attention).await, ["contoso-prod\n", ""], "it was never backed up");
+    assert_eq!(script(&[], backup).await, ["", ""]);
+    assert_eq!(script(&[], attention).await, ["", ""]);
+    azure.vaults.set_secret("contoso-prod", "bad", "x");
+    let refused = Fault::answer(403, "Forbidden").on(Operation::new(Kind::Secret, Verb::Backup)).named("bad");
+    azure.vaults.add_fault(refused);
+    let [stdout, stderr] = script(&[], backup).await;
+    assert!(stdout.contains("\"bad\"") && stdout.contains("\"Forbidden\""), "{stdout}{stderr}");
+    let [stdout, stderr] = script(&[("BACKUP_STORE_URL", "nowhere")], backup).await;
+    assert!(stdout.is_empty() && stderr.contains("BACKUP_STORE_URL is "), "{stdout}{stderr}");
+    let [stdout, stderr] = script(&[("IDENTITY_HEADER", "wrong")], backup).await;
+    assert!(stdout.is_empty() && stderr.contains("no token could be had"), "{stdout}{stderr}");
 }
