@@ -10,7 +10,7 @@ use keyvault_backup::{
 use simulator::key_vault::{Fault, Kind, Operation, Verb};
 use uuid::Uuid;
 
-use super::{exits, help, json_output::assert_printed, names};
+use super::{commands, exits, help, json_output::assert_printed, names};
 use crate::local_azure::LocalAzure;
 
 const VAULT: &str = "contoso-prod";
@@ -66,13 +66,23 @@ struct Seen {
 
 /// Gives a command as programs do, and holds what it prints to its schema.
 async fn run(azure: &LocalAzure, changes: &[(&str, &str)], arguments: &[&str], wanted: i32) -> Seen {
-    let output = azure.run_with(changes, &[arguments, &["--output", "json"]].concat()).await;
-    let command = match arguments {
-        ["guard", "acknowledge", ..] => "guard acknowledge".to_owned(),
-        _ => arguments[0].to_owned(),
-    };
+    let command = name(arguments);
+    let output = azure.run_with(changes, &[arguments, &["--output", "json"], without_asking(&command)].concat()).await;
     assert_printed(&command, &output);
     Seen { command, wanted, code: output.code, output: format!("{arguments:?}: {output:?}") }
+}
+
+fn name(arguments: &[&str]) -> String {
+    match arguments {
+        ["guard", "acknowledge", ..] => "guard acknowledge".to_owned(),
+        _ => arguments[0].to_owned(),
+    }
+}
+
+/// Nobody is here to say yes.
+fn without_asking(command: &str) -> &'static [&'static str] {
+    let (_, definition) = commands().into_iter().find(|(path, _)| path.join(" ") == command).unwrap();
+    if definition.get_arguments().any(|argument| argument.get_id() == "yes") { &["--yes"] } else { &[] }
 }
 
 /// A vault with ten items, one to restore into and one for drills.

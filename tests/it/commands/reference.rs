@@ -49,7 +49,8 @@ async fn describe(text: &mut String, path: &[String], command: &Command) {
     let name = format!("keyvault-backup {}", path.join(" "));
     let usage = command.clone().render_usage().to_string();
     writeln!(text, "\n## {name}\n\n{}\n", command.get_long_about().unwrap()).unwrap();
-    writeln!(text, "```\n{}\n```\n", usage.trim_start_matches("Usage: ")).unwrap();
+    let usage: Vec<&str> = usage.trim_start_matches("Usage: ").lines().map(str::trim).collect();
+    writeln!(text, "```\n{}\n```\n", usage.join("\n")).unwrap();
     let own = |argument: &&Arg| !argument.is_global_set() && argument.get_id() != "help";
     arguments(text, command.get_arguments().filter(own));
     let help = help(&path.join(" ")).await;
