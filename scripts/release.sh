@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Makes the files of a release in target/release-files: the zip that is deployed (scripts/package.sh), the list of all it is
-# made of (SBOM, CycloneDX), and the checksums of both.
+# Makes the files of a release in target/release-files: the zip that is deployed (scripts/package.sh), manual pages and
+# completions (scripts/manual.sh), the list of all it is made of (SBOM, CycloneDX), and the checksums of all.
 #
 #   scripts/release.sh [TAG]     with a tag, such as v0.1.0, the version in Cargo.toml must be that one
 #
@@ -23,6 +23,7 @@ main() {
     mkdir -p "$files"
     scripts/package.sh
     install --mode=644 "$target/package/keyvault-backup.zip" "$files/keyvault-backup-$version.zip"
+    scripts/manual.sh "$target/package/app/keyvault-backup" "$files/keyvault-backup-$version-manual.tar.gz"
     bill_of_materials
     (cd "$files" && sha256sum -- * >"$target/SHA256SUMS" && mv "$target/SHA256SUMS" .)
     cat "$files/SHA256SUMS"

@@ -7,12 +7,14 @@ mod diff;
 mod drill;
 mod guard;
 mod list;
+mod manual;
 mod print;
 mod prune;
 mod restore;
 mod show;
 mod status;
 mod verify;
+mod version;
 
 use std::{ffi::OsString, io::IsTerminal as _, process::ExitCode};
 
@@ -30,12 +32,16 @@ use crate::{
 
 /// Backs up every key, secret and certificate of Azure Key Vaults, and restores them.
 #[derive(Debug, Parser)]
-#[command(name = "keyvault-backup", version, max_term_width = 100, after_help = print::EXIT_CODES)]
+///
+/// It works directly against vaults and storage, as whoever is signed in (az login) or with a managed identity, so that
+/// a restore is possible when the Functions app itself is gone. Settings are flags or environment variables of the same
+/// meaning; only BACKUP_STORE_URL is required.
+#[command(name = "keyvault-backup", version, long_version = version::FACTS, max_term_width = 100)]
 struct Arguments {
     #[command(subcommand)]
     command: Command,
     /// How results are printed.
-    #[arg(long, global = true, value_enum, default_value_t = Output::Table)]
+    #[arg(long, global = true, value_enum, default_value_t = Output::Table, help_heading = "Output")]
     output: Output,
     #[command(flatten)]
     settings: Settings,
@@ -46,48 +52,46 @@ struct Arguments {
 enum Output {
     /// For people.
     Table,
-    /// For programs: one JSON document on standard output.
+    /// For programs: one JSON document on standard output, also when it fails.
     Json,
 }
 
+/// In the order of the help: what is done often stands first. When each is for is said where its arguments are.
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Answer the Azure Functions host. This is what host.json starts.
-    #[command(after_help = "Example:\n  \
-        keyvault-backup serve --port 7071")]
+    Backup(backup::BackUp),
+    Restore(restore::Restore),
+    List(list::List),
+    Show(show::Show),
+    Diff(diff::Diff),
+    Status(status::Status),
+    Verify(verify::Verify),
+    Drill(drill::Drill),
+    Guard(guard::Guard),
+    Prune(prune::Prune),
+    Copy(copy::Copy),
+    /// Answer the Azure Functions host.
+    ///
+    /// This is what host.json starts; nobody else has to. It listens on 127.0.0.1 only, and logs to standard output.
     Serve {
         /// The port on 127.0.0.1.
         #[arg(long, env = "FUNCTIONS_CUSTOMHANDLER_PORT", value_name = "PORT")]
         port: u16,
     },
-    /// Back up vaults now.
-    Backup(backup::BackUp),
-    /// Restore a backup into a vault.
-    Restore(restore::Restore),
-    /// List the vaults that have backups, or the backups of one vault.
-    List(list::List),
-    /// Show a backup and its items.
-    Show(show::Show),
-    /// Remove the backups that the retention policy does not keep.
-    Prune(prune::Prune),
-    /// Copy backups to another place, such as a disk: only what is missing there.
-    Copy(copy::Copy),
-    /// Check that every stored backup is sound.
-    Verify(verify::Verify),
-    /// Restore the newest backup into an empty vault, compare, and remove it there again.
-    Drill(drill::Drill),
-    /// Show what differs between two backups, or a backup and the vault.
-    Diff(diff::Diff),
-    /// Show how well each vault is protected.
-    Status(status::Status),
-    /// Show or acknowledge what tripped the guard against mass deletion.
-    Guard(guard::Guard),
     /// Print completions for a shell.
-    #[command(after_help = "Example:\n  \
-        keyvault-backup completions bash > ~/.local/share/bash-completion/completions/keyvault-backup")]
+    ///
+    /// A script to be kept where the shell looks for completions. It is the same whatever --output says.
     Completions {
         /// The shell.
         shell: clap_complete::Shell,
+    },
+    /// Print a manual page.
+    ///
+    /// In the format of man(1). It is the same whatever --output says.
+    Man {
+        /// The command [default: the page of the program].
+        #[arg(value_parser = clap::builder::PossibleValuesParser::new(manual::names()))]
+        command: Option<String>,
     },
 }
 
@@ -101,6 +105,11 @@ pub async fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         // Help and version are answers; everything else is a mistake.
         Err(message) if message.use_stderr() && wants_json(&arguments) => {
             Printer::new(true, false).errors(&[usage(&message)]);
+            return ExitCode::from(print::USAGE);
+        }
+        Err(message) if is_welcome(&message) => {
+            Printer::new(false, false).complain(manual::WELCOME.trim_end());
+            // A script that lost its command must not look like one that did something.
             return ExitCode::from(print::USAGE);
         }
         Err(message) => {
@@ -123,12 +132,16 @@ pub async fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     code
 }
 
-/// The command line with the exit codes in the help of every command.
-fn command_line() -> clap::Command {
-    Arguments::command().mut_subcommands(|command| {
-        let examples = command.get_after_help().map(ToString::to_string).unwrap_or_default();
-        command.after_help(format!("{examples}\n\n{}", print::EXIT_CODES))
-    })
+/// The definitions of all commands with their manuals: what `--help`, completions, manual pages and `docs/commands.md`
+/// are made of.
+pub fn command_line() -> clap::Command {
+    manual::complete(Arguments::command())
+}
+
+/// Whether no command was given.
+fn is_welcome(message: &clap::Error) -> bool {
+    use clap::error::ErrorKind::{DisplayHelpOnMissingArgumentOrSubcommand, MissingSubcommand};
+    matches!(message.kind(), DisplayHelpOnMissingArgumentOrSubcommand | MissingSubcommand)
 }
 
 /// Whether a command line that cannot be read asks for JSON all the same.
@@ -137,12 +150,15 @@ fn wants_json(arguments: &[OsString]) -> bool {
         || arguments.windows(2).any(|pair| pair[0] == "--output" && pair[1] == "json")
 }
 
-/// A wrong command line as an error: what is wrong with it, without the usage lines.
+/// A wrong command line as an error: what is wrong with it and what may have been meant, without the usage lines.
 fn usage(message: &clap::Error) -> Error {
     let text = message.to_string();
-    let text = text.split("\n\n").next().unwrap_or_default().trim_start_matches("error: ");
-    let line: Vec<&str> = text.split_whitespace().collect();
-    Error::new(ErrorKind::InvalidInput, format!("The command line is wrong: {}. See --help.", line.join(" ")))
+    let said = text.split("\n\n").take_while(|part| !part.starts_with("Usage:") && !part.starts_with("For more "));
+    let said: Vec<String> = said
+        .map(|part| part.trim().trim_start_matches("error: ").trim_start_matches("tip: "))
+        .map(|part| part.split_whitespace().collect::<Vec<_>>().join(" "))
+        .collect();
+    Error::new(ErrorKind::InvalidInput, format!("The command line is wrong: {}. See --help.", said.join("; ")))
 }
 
 async fn execute(
@@ -170,9 +186,11 @@ async fn execute(
         tracing::warn!("{} Nothing is sent.", error.message());
     }
     if let Command::Completions { shell } = command {
-        let mut completions = Vec::new();
-        clap_complete::generate(shell, &mut command_line(), "keyvault-backup", &mut completions);
-        printer.text(&String::from_utf8_lossy(&completions));
+        printer.text(&manual::completions(command_line(), shell));
+        return Ok(End::GOOD);
+    }
+    if let Command::Man { command } = command {
+        printer.text(&manual::page(command_line(), &command.unwrap_or_default()));
         return Ok(End::GOOD);
     }
     let config = Config::read(&settings).map_err(|more| mistakes.extend(more));
@@ -199,7 +217,7 @@ async fn execute(
         Command::Diff(command) => command.run(&connections, printer).await,
         Command::Status(command) => command.run(&connections, printer).await,
         Command::Guard(command) => command.run(&connections, printer).await,
-        Command::Serve { .. } | Command::Completions { .. } => Ok(End::GOOD),
+        Command::Serve { .. } | Command::Completions { .. } | Command::Man { .. } => Ok(End::GOOD),
     }
     .map_err(one)
 }

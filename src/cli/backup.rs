@@ -8,6 +8,7 @@ use serde_json::json;
 use uuid::Uuid;
 
 use super::{
+    manual::Manual,
     now,
     print::{End, Printer, table},
     vaults,
@@ -26,12 +27,32 @@ use crate::{
 /// Vaults backed up at once by one command.
 const VAULTS_AT_ONCE: usize = 4;
 
+pub(super) const MANUAL: Manual = Manual {
+    examples: &[
+        ("Before a risky change, under a name", "keyvault-backup backup contoso-prod --label before-upgrade"),
+        ("Every vault in BACKUP_VAULTS, every item read anew", "keyvault-backup backup --full"),
+        ("Two vaults", "keyvault-backup backup contoso-prod contoso-test"),
+    ],
+    exits: &[
+        (0, "everything was backed up, or somebody else was just doing so"),
+        (1, "it failed: a vault refuses for good"),
+        (2, ""),
+        (3, "backed up in part: something is stale or missing, or some of the vaults failed"),
+        (5, ""),
+        (6, ""),
+        (7, "the newest backup is from a newer release: use that release"),
+    ],
+};
+
+/// Back up vaults now.
+///
+/// For a backup beside the schedule: before a risky change, or when the Functions app is gone. It reads only what has
+/// changed since the newest backup, and yet every backup is complete in itself. What cannot be read keeps its previous
+/// copy, marked as stale with the reason. Stopped in the midst of it, it leaves no half backup.
 #[derive(Debug, Args)]
-#[command(after_help = "Examples:\n  \
-    keyvault-backup backup contoso-prod --label before-upgrade\n  \
-    keyvault-backup backup --full            (every vault in BACKUP_VAULTS, every item read anew)")]
 pub(super) struct BackUp {
     /// Names or URIs of vaults [default: all of BACKUP_VAULTS].
+    #[arg(value_name = "VAULT")]
     vaults: Vec<String>,
     /// A name for the backup, by which it can be restored.
     #[arg(long, value_parser = Label::chosen)]

@@ -6,6 +6,7 @@ use clap::Args;
 use indicatif::HumanBytes;
 
 use super::{
+    manual::Manual,
     name,
     print::{End, Printer, table},
 };
@@ -22,21 +23,42 @@ use crate::{
     repository::{Repository, Selector},
 };
 
+pub(super) const MANUAL: Manual = Manual {
+    examples: &[
+        ("What is missing on a disk", "keyvault-backup copy --to file:///mnt/copy --dry-run"),
+        ("The newest backup of a vault", "keyvault-backup copy contoso-prod --to file:///mnt/copy --backup latest"),
+        (
+            "Everything, into another storage account",
+            "keyvault-backup copy --to https://contosocopies.blob.core.windows.net/keyvault-backups",
+        ),
+        (
+            "Back again, after a disaster",
+            "keyvault-backup copy --from file:///mnt/copy --to https://contosobackups.blob.core.windows.net/keyvault-backups",
+        ),
+        ("Check the copy", "keyvault-backup verify --backup-store-url file:///mnt/copy"),
+    ],
+    exits: &[
+        (0, "everything is in the target, or was only shown"),
+        (1, "it failed: another backup of the same name is in the target"),
+        (2, ""),
+        (3, "some of the backups were copied, others are damaged"),
+        (4, "there is no backup in the source, or not the one that was asked for"),
+        (5, "a backup, a prune or another copy is at work on the vault in the target, or the storage is out of reach"),
+        (6, ""),
+        (7, "no backup that was to be copied is sound"),
+    ],
+};
+
+/// Copy backups to another place, such as a disk: only what is missing there.
+///
+/// For a copy that no fire, no attacker and no mistake in Azure reaches. Every blob is checked on the way by its hash,
+/// and a backup exists in the target when all it needs is there. Nothing is replaced or removed, and nothing is changed
+/// in the source. Stopped in the midst of it, it goes on where it was when the command is given again. The copy is a
+/// repository: every command works on it with --backup-store-url.
 #[derive(Debug, Args)]
-#[command(
-    after_help = "Copies what is missing there, and checks every blob on the way by its hash. A backup exists in \
-    the target when all it needs is there. Nothing is replaced or removed, and nothing is changed in the source. Give \
-    the command again when it was stopped: it goes on where it was.\n\n\
-    The copy is a repository: every command works on it with --backup-store-url.\n\n\
-    Examples:\n  \
-    keyvault-backup copy --to file:///mnt/copy --dry-run\n  \
-    keyvault-backup copy --to file:///mnt/copy contoso-prod --backup latest\n  \
-    keyvault-backup copy --to https://contosocopies.blob.core.windows.net/keyvault-backups\n  \
-    keyvault-backup copy --from file:///mnt/copy --to https://contosobackups.blob.core.windows.net/keyvault-backups\n  \
-    keyvault-backup verify --backup-store-url file:///mnt/copy"
-)]
 pub(super) struct Copy {
     /// Names or URIs of vaults [default: all that have backups in the source].
+    #[arg(value_name = "VAULT")]
     vaults: Vec<String>,
     /// Where backups are copied from: the URL of a container or a folder [default: BACKUP_STORE_URL].
     #[arg(long, value_name = "URL")]

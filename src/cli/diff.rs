@@ -3,6 +3,7 @@
 use clap::Args;
 
 use super::{
+    manual::Manual,
     name,
     print::{End, Printer, table},
 };
@@ -15,13 +16,30 @@ use crate::{
     repository::{BackupRef, manifest::Header},
 };
 
+pub(super) const MANUAL: Manual = Manual {
+    examples: &[
+        ("What the newest backup changed", "keyvault-backup diff contoso-prod"),
+        ("What changed between a backup and the newest one", "keyvault-backup diff contoso-prod before-upgrade"),
+        ("What changed in the vault since the newest backup", "keyvault-backup diff contoso-prod --live"),
+        ("Whether another vault holds the same", "keyvault-backup diff contoso-prod --with contoso-dr --live"),
+    ],
+    exits: &[
+        (0, "nothing differs"),
+        (1, "something differs"),
+        (2, ""),
+        (3, "something could not be compared"),
+        (4, "a backup was not found"),
+        (5, ""),
+        (6, ""),
+        (7, ""),
+    ],
+};
+
+/// Show what differs between two backups, or a backup and the vault.
+///
+/// After an incident: what was rotated, disabled, deleted or added, and when. Before a restore: what it would bring
+/// back. It compares names, versions, dates and tags, and changes nothing.
 #[derive(Debug, Args)]
-#[command(after_help = "Examples:\n  \
-    keyvault-backup diff contoso-prod                    (the newest backup with the one before it)\n  \
-    keyvault-backup diff contoso-prod before-upgrade     (what changed until the newest backup)\n  \
-    keyvault-backup diff contoso-prod --live             (what changed since the newest backup)\n  \
-    keyvault-backup diff contoso-prod --with contoso-dr --live\n\n\
-    Exit code 0: no difference. 1: something differs. 3: something could not be compared.")]
 pub(super) struct Diff {
     /// The vault.
     vault: String,

@@ -7,6 +7,7 @@ use serde_json::json;
 use uuid::Uuid;
 
 use super::{
+    manual::Manual,
     name, now,
     print::{End, Printer, table},
 };
@@ -23,11 +24,32 @@ use crate::{
     },
 };
 
+pub(super) const MANUAL: Manual = Manual {
+    examples: &[
+        ("The newest backup, all of it", "keyvault-backup drill contoso-prod --into contoso-drill"),
+        ("Fifty of its items, into DRILL_VAULT", "keyvault-backup drill contoso-prod --sample 50"),
+        (
+            "How long a recovery takes, for a script",
+            "keyvault-backup drill contoso-prod --output json | jq .drill.recoverySeconds",
+        ),
+    ],
+    exits: &[
+        (0, "every item came back as it was backed up"),
+        (1, "it failed: the drill vault is not empty, or nothing came back"),
+        (2, ""),
+        (3, "some items did not come back, or could not be removed again"),
+        (4, "the backup was not found"),
+        (5, ""),
+        (6, ""),
+        (7, ""),
+    ],
+};
+
+/// Restore the newest backup into an empty vault, compare, and remove it there again.
+///
+/// The proof that backups can be restored, and how long that takes. The vault holds nothing else; what the drill
+/// restores there it deletes and purges, and nothing more. The evidence is kept as an operation.
 #[derive(Debug, Args)]
-#[command(after_help = "Examples:\n  \
-    keyvault-backup drill contoso-prod --into contoso-drill\n  \
-    keyvault-backup drill contoso-prod --sample 50        (into DRILL_VAULT)\n  \
-    keyvault-backup drill contoso-prod --backup before-upgrade --output json")]
 pub(super) struct Drill {
     /// The vault whose backup it is.
     vault: String,

@@ -5,6 +5,7 @@ use futures::{StreamExt as _, stream};
 use serde_json::json;
 
 use super::{
+    manual::Manual,
     name, now,
     print::{End, Printer, table},
 };
@@ -20,29 +21,57 @@ use crate::{
 /// Vaults looked at together.
 const VAULTS_AT_ONCE: usize = 8;
 
+pub(super) const MANUAL: Manual = Manual {
+    examples: &[
+        ("All vaults", "keyvault-backup guard"),
+        ("One vault", "keyvault-backup guard contoso-prod"),
+        ("What is gone", "keyvault-backup diff contoso-prod"),
+    ],
+    exits: &[
+        (0, "the guard is up nowhere"),
+        (2, ""),
+        (3, "the guard is up: look at the vault, then acknowledge or restore; or some vaults could not be looked at"),
+        (5, ""),
+        (6, ""),
+        (7, "whether it is up cannot be told: the newest backup is damaged, or from a newer release"),
+    ],
+};
+
+pub(super) const ACKNOWLEDGE: Manual = Manual {
+    examples: &[("It was meant", "keyvault-backup guard acknowledge contoso-prod --reason \"moved to contoso-new\"")],
+    exits: &[
+        (0, "the guard is down"),
+        (1, "another backup than that of --backup tripped it"),
+        (2, ""),
+        (4, "the guard is not up, or the vault has no backup"),
+        (5, ""),
+        (6, ""),
+        (7, ""),
+    ],
+};
+
+/// Show or acknowledge what tripped the guard against mass deletion.
+///
+/// The guard is up after too many items of a vault vanished or were disabled at once. While it is up, no backup of that
+/// vault is removed, so that there is time to look.
 #[derive(Debug, Args)]
-#[command(
-    args_conflicts_with_subcommands = true,
-    after_help = "Examples:\n  \
-        keyvault-backup guard\n  \
-        keyvault-backup guard contoso-prod\n  \
-        keyvault-backup guard acknowledge contoso-prod --reason \"moved to contoso-new\""
-)]
+#[command(args_conflicts_with_subcommands = true)]
 pub(super) struct Guard {
     #[command(subcommand)]
     action: Option<Action>,
     /// Names or URIs of vaults [default: all of BACKUP_VAULTS, and all that have backups].
+    #[arg(value_name = "VAULT")]
     vaults: Vec<String>,
 }
 
 #[derive(Debug, Subcommand)]
 enum Action {
-    /// Say that what tripped the guard was meant: backups are removed again as BACKUP_KEEP says.
-    #[command(after_help = "Example:\n  \
-        keyvault-backup guard acknowledge contoso-prod --reason \"moved to contoso-new\"")]
     Acknowledge(Acknowledge),
 }
 
+/// Say that what tripped the guard was meant.
+///
+/// From then on backups are removed again as BACKUP_KEEP says. Who said so, when and why is kept beside the backups.
 #[derive(Debug, Args)]
 struct Acknowledge {
     /// The vault.

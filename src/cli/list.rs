@@ -6,6 +6,7 @@ use indicatif::HumanBytes;
 use serde_json::{Value, json};
 
 use super::{
+    manual::Manual,
     name,
     print::{End, Printer, table},
 };
@@ -17,12 +18,31 @@ use crate::{
     repository::{BackupRef, Repository, Selector, manifest::Header},
 };
 
+pub(super) const MANUAL: Manual = Manual {
+    examples: &[
+        ("The vaults that have backups", "keyvault-backup list"),
+        ("The backups of one vault, newest first", "keyvault-backup list contoso-prod"),
+        (
+            "The labels of a vault, for a script",
+            "keyvault-backup list contoso-prod --output json | jq --raw-output '.value[].label // empty'",
+        ),
+    ],
+    exits: &[
+        (0, "everything was listed"),
+        (2, ""),
+        (4, "the vault has no backup"),
+        (5, ""),
+        (6, ""),
+        (7, "a backup in the list is damaged, or from a newer release"),
+    ],
+};
+
+/// List the vaults that have backups, or the backups of one vault.
+///
+/// To find out what can be restored. It asks the storage only, never a vault, and changes nothing.
 #[derive(Debug, Args)]
-#[command(after_help = "Examples:\n  \
-    keyvault-backup list\n  \
-    keyvault-backup list contoso-prod --output json")]
 pub(super) struct List {
-    /// The vault.
+    /// The vault [default: every vault that has backups].
     vault: Option<String>,
 }
 

@@ -5,6 +5,7 @@ use indicatif::HumanBytes;
 use uuid::Uuid;
 
 use super::{
+    manual::Manual,
     now,
     print::{End, Printer, table},
     vaults,
@@ -19,17 +20,35 @@ use crate::{
     retention::{Quality, Reason},
 };
 
+pub(super) const MANUAL: Manual = Manual {
+    examples: &[
+        (
+            "See what a policy would remove, and why the rest stays",
+            "keyvault-backup prune --backup-keep daily=35,monthly=12 --dry-run",
+        ),
+        ("One vault, by the policy in BACKUP_KEEP", "keyvault-backup prune contoso-prod"),
+        ("One backup by its label", "keyvault-backup prune contoso-prod --remove before-upgrade"),
+    ],
+    exits: &[
+        (0, "what the policy does not keep was removed, or with --dry-run shown"),
+        (2, ""),
+        (3, "in part: what was named with --remove stays, or some of the vaults failed"),
+        (4, "the backup named with --remove was not found"),
+        (5, ""),
+        (6, ""),
+        (7, ""),
+    ],
+};
+
+/// Remove the backups that the retention policy does not keep.
+///
+/// The app does it after each backup when BACKUP_KEEP is set; by hand it is for trying a policy out and for removing a
+/// backup by name. Never removed are the newest backup and the newest complete one, the last copy of an item that may
+/// still be in the vault, and anything while the guard is up.
 #[derive(Debug, Args)]
-#[command(
-    after_help = "What is never removed: the newest backup and the newest complete one; the last copy of an item \
-    that may still be in the vault; anything while the guard is up.\n\n\
-    Examples:\n  \
-    keyvault-backup prune --backup-keep daily=35,monthly=12 --dry-run\n  \
-    keyvault-backup prune contoso-prod\n  \
-    keyvault-backup prune contoso-prod --remove before-upgrade"
-)]
 pub(super) struct Prune {
     /// Names or URIs of vaults [default: all of BACKUP_VAULTS].
+    #[arg(value_name = "VAULT")]
     vaults: Vec<String>,
     /// Show what would be removed, and change nothing.
     #[arg(long)]

@@ -2,12 +2,16 @@
 
 use std::{sync::Arc, time::Duration};
 
-use clap::Args;
+use clap::{
+    Args,
+    builder::{PossibleValuesParser, TypedValueParser as _},
+};
 use indicatif::HumanDuration;
 use serde_json::json;
 use uuid::Uuid;
 
 use super::{
+    manual::Manual,
     name, now,
     print::{End, Printer, table},
 };
@@ -25,30 +29,59 @@ use crate::{
     restore::{Action, OnConflict, OnDeleted, Plan},
 };
 
+pub(super) const MANUAL: Manual = Manual {
+    examples: &[
+        ("See what would be done", "keyvault-backup restore contoso-prod --to contoso-dr --dry-run"),
+        ("A whole vault into another one", "keyvault-backup restore contoso-prod --to contoso-dr"),
+        (
+            "One deleted secret, back where it was",
+            "keyvault-backup restore contoso-prod --to contoso-prod --items secrets/db-password",
+        ),
+        ("As it was at a time", "keyvault-backup restore contoso-prod --to contoso-dr --backup 2026-11-21T02:00:00Z"),
+        (
+            "Some of a labelled backup",
+            "keyvault-backup restore contoso-prod --to contoso-dr --backup before-upgrade --items 'keys/*'",
+        ),
+    ],
+    exits: &[
+        (0, "everything is there, or with --dry-run the plan was shown"),
+        (1, "nothing was restored: something is in the way, or the vault refuses for good"),
+        (2, ""),
+        (3, "restored in part: something was skipped, is blocked or failed"),
+        (4, "the backup was not found"),
+        (5, ""),
+        (6, "RESTORE_TARGET_VAULTS does not name the target, or the identity is unknown or may not do this"),
+        (7, ""),
+    ],
+};
+
+/// Restore a backup into a vault.
+///
+/// It makes a plan first, and looks at every item after it was restored. What is there already in the version of the
+/// backup is left alone, so giving the command again does no harm. The target is the same vault or another one of the
+/// same subscription and geography; Key Vault opens a backup nowhere else.
 #[derive(Debug, Args)]
-#[command(after_help = "Examples:\n  \
-    keyvault-backup restore contoso-prod --to contoso-dr --dry-run\n  \
-    keyvault-backup restore contoso-prod --to contoso-prod --items secrets/db-password\n  \
-    keyvault-backup restore contoso-prod --to contoso-dr --backup 2026-11-21T02:00:00Z")]
 pub(super) struct Restore {
     /// The vault whose backup it is.
     vault: String,
     /// The vault to restore into; RESTORE_TARGET_VAULTS must name it.
-    #[arg(long, value_name = "VAULT")]
+    #[arg(long, value_name = "VAULT", help_heading = "What and where")]
     to: String,
     /// latest, an id, a label, or a time: then the newest backup that was complete at that time.
-    #[arg(long, default_value = "latest")]
+    #[arg(long, default_value = "latest", help_heading = "What and where")]
     backup: String,
     /// Patterns of items such as secrets/db-* or !keys/tmp-* [default: all].
-    #[arg(long, value_name = "PATTERN", num_args = 1.., value_delimiter = ',')]
+    #[arg(long, value_name = "PATTERN", num_args = 1.., value_delimiter = ',', help_heading = "What and where")]
     items: Vec<String>,
     /// When another item or version of that name is in the target: skip it, fail before anything is restored, or
     /// replace it after keeping a safety copy.
-    #[arg(long, value_name = "WHAT", default_value = "skip")]
+    #[arg(long, value_name = "WHAT", default_value = "skip", help_heading = "When a name is taken")]
+    #[arg(value_parser = PossibleValuesParser::new(["skip", "fail", "replace"]).try_map(|word| word.parse::<OnConflict>()))]
     on_conflict: OnConflict,
     /// When the name is held by a deleted item: recover it, fail before anything is restored, or purge it after
     /// keeping a safety copy.
-    #[arg(long, value_name = "WHAT", default_value = "recover")]
+    #[arg(long, value_name = "WHAT", default_value = "recover", help_heading = "When a name is taken")]
+    #[arg(value_parser = PossibleValuesParser::new(["recover", "fail", "purge"]).try_map(|word| word.parse::<OnDeleted>()))]
     on_deleted: OnDeleted,
     /// Show what would be done and change nothing.
     #[arg(long)]

@@ -4,6 +4,7 @@ use clap::Args;
 use indicatif::HumanBytes;
 
 use super::{
+    manual::Manual,
     name,
     print::{End, Printer, table},
 };
@@ -14,10 +15,23 @@ use crate::{
     repository::{Selector, manifest::Manifest},
 };
 
+pub(super) const MANUAL: Manual = Manual {
+    examples: &[
+        ("The newest backup", "keyvault-backup show contoso-prod"),
+        ("The one with that label", "keyvault-backup show contoso-prod before-upgrade"),
+        (
+            "What was not read anew, for a script",
+            "keyvault-backup show contoso-prod --output json | jq '.items[] | select(.stale)'",
+        ),
+    ],
+    exits: &[(0, "the backup was shown"), (2, ""), (4, "the backup was not found"), (5, ""), (6, ""), (7, "")],
+};
+
+/// Show a backup and its items.
+///
+/// To see what a restore could bring back, and what is stale or missing and why. It shows names, versions and dates;
+/// values can be read by nobody but Key Vault. It asks the storage only, and changes nothing.
 #[derive(Debug, Args)]
-#[command(after_help = "Examples:\n  \
-    keyvault-backup show contoso-prod\n  \
-    keyvault-backup show contoso-prod before-upgrade --output json")]
 pub(super) struct Show {
     /// The vault.
     vault: String,

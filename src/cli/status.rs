@@ -4,6 +4,7 @@ use clap::Args;
 use serde_json::{Value, json};
 
 use super::{
+    manual::Manual,
     name, now,
     print::{End, Printer, table},
 };
@@ -15,13 +16,33 @@ use crate::{
     repository::operation::Operation,
 };
 
+pub(super) const MANUAL: Manual = Manual {
+    examples: &[
+        ("All vaults", "keyvault-backup status"),
+        ("One vault, with patience", "keyvault-backup status contoso-prod --status-max-age-hours 48"),
+        (
+            "Those that need a person, for a script",
+            "keyvault-backup status --output json | jq '.value[] | select(.attention != [])'",
+        ),
+    ],
+    exits: &[
+        (0, "every vault is well protected"),
+        (2, ""),
+        (3, "a vault needs a person: its newest good backup is too old or missing, the guard is up, or a check failed"),
+        (5, ""),
+        (6, ""),
+    ],
+};
+
+/// Show how well each vault is protected.
+///
+/// For every morning, and for monitoring: how old the newest good backup of each vault is, what is stale or missing in
+/// it, how the last backup, verification and drill ended, and whether the guard is up. It asks the storage only, and
+/// changes nothing.
 #[derive(Debug, Args)]
-#[command(after_help = "Examples:\n  \
-    keyvault-backup status\n  \
-    keyvault-backup status contoso-prod --status-max-age-hours 48\n  \
-    keyvault-backup status --output json | jq '.value[] | select(.attention != [])'")]
 pub(super) struct Status {
     /// Names or URIs of vaults [default: all of BACKUP_VAULTS, and all that have backups].
+    #[arg(value_name = "VAULT")]
     vaults: Vec<String>,
 }
 

@@ -8,6 +8,7 @@ use serde_json::json;
 use uuid::Uuid;
 
 use super::{
+    manual::Manual,
     name, now,
     print::{End, Printer, table},
 };
@@ -25,14 +26,34 @@ use crate::{
     },
 };
 
+pub(super) const MANUAL: Manual = Manual {
+    examples: &[
+        ("Every vault that has backups", "keyvault-backup verify"),
+        (
+            "What is damaged in one, for a script",
+            "keyvault-backup verify contoso-prod --output json | jq '.value[].findings'",
+        ),
+    ],
+    exits: &[
+        (0, "all that is stored is sound"),
+        (2, ""),
+        (3, "some of the vaults could not be verified"),
+        (4, "there is no backup to verify"),
+        (5, ""),
+        (6, ""),
+        (7, "something that is stored is damaged"),
+    ],
+};
+
+/// Check that every stored backup is sound.
+///
+/// It reads every stored blob once, in a stream, compares sizes and hashes, and says which backups need what is
+/// damaged; the next backup reads those items anew. It asks no vault, and changes nothing but its own records. Give the
+/// command again when it was stopped: it goes on where it was.
 #[derive(Debug, Args)]
-#[command(after_help = "Examples:\n  \
-    keyvault-backup verify                   (every vault that has backups)\n  \
-    keyvault-backup verify contoso-prod --output json\n\n\
-    Reads every stored blob once, in a stream, and changes nothing but its own records. Give the command again\n\
-    when it was stopped: it goes on where it was.")]
 pub(super) struct Verify {
     /// Names or URIs of vaults [default: all that have backups].
+    #[arg(value_name = "VAULT")]
     vaults: Vec<String>,
 }
 

@@ -9,6 +9,7 @@ mod backup;
 mod cli;
 mod closed_pipe;
 mod copy;
+mod commands;
 mod costs;
 mod crash;
 mod ctrl_c;

@@ -50,6 +50,18 @@ async fn the_package_in_an_empty_folder_backs_up_and_restores() {
     assert_eq!(wanted.differences(&cloud.vaults.snapshot(RECOVERY)), Vec::<String>::new());
 }
 
+#[test]
+fn the_packaged_program_says_of_which_commit_it_is() {
+    let folder = tempfile::tempdir().unwrap();
+    package().extract(folder.path()).unwrap();
+    let version = std::process::Command::new(folder.path().join("keyvault-backup")).arg("--version").output().unwrap();
+    let version = String::from_utf8(version.stdout).unwrap();
+    let commit = version.lines().find_map(|line| line.strip_prefix("commit         ")).unwrap();
+    let (hash, date) = commit.split_once(", ").unwrap_or_else(|| panic!("{version}"));
+    assert!(hash.len() == 40 && hash.bytes().all(|byte| byte.is_ascii_hexdigit()), "{version}");
+    assert!(date.starts_with("20"), "{version}");
+}
+
 fn package() -> ZipArchive<File> {
     let target = env::var_os("CARGO_TARGET_DIR").map_or_else(|| app_root().join("target"), PathBuf::from);
     let path = target.join("package/keyvault-backup.zip");

@@ -5,7 +5,7 @@ use std::{fs, path::PathBuf};
 use serde_json::json;
 
 use super::{TARGET, VAULT};
-use crate::local_azure::{LocalAzure, files, run};
+use crate::local_azure::{LocalAzure, files};
 
 const OTHER: &str = "contoso-test";
 
@@ -91,17 +91,6 @@ async fn where_nothing_is_stored_there_is_nothing_to_verify() {
         let ran = azure.run(arguments).await;
         assert_eq!(ran.code, 4, "{arguments:?}: {ran:?}");
         assert!(ran.stderr.contains("there is nothing to verify"), "{ran:?}");
-    }
-}
-
-#[tokio::test]
-async fn verify_explains_itself() {
-    let help = run(&Default::default(), &["verify", "--help"]).await;
-    assert_eq!(help.code, 0);
-    for part in
-        ["Usage: keyvault-backup verify", "Examples:\n  keyvault-backup verify", "Exit codes:", "goes on where it was"]
-    {
-        assert!(help.stdout.contains(part), "{part}: {}", help.stdout);
     }
 }
 
