@@ -13,20 +13,24 @@ mod prune;
 mod restore;
 mod show;
 mod status;
+mod stop;
 mod verify;
 mod version;
 
-use std::{ffi::OsString, io::IsTerminal as _, process::ExitCode};
+use std::{ffi::OsString, process::ExitCode};
 
-use clap::{CommandFactory as _, FromArgMatches as _, Parser, Subcommand, ValueEnum};
+use clap::{ColorChoice, CommandFactory as _, FromArgMatches as _, Parser, Subcommand, ValueEnum};
 use time::OffsetDateTime;
 
 use self::print::{End, Printer};
 use crate::{
     config::{Config, Settings, connect::Connections},
+    coverage,
     error::{Error, ErrorKind, Result},
     events, functions,
-    model::{Timestamp, VaultName},
+    model::{Timestamp, VaultName, did_you_mean},
+    repository::Repository,
+    store,
     telemetry::Telemetry,
 };
 
@@ -43,6 +47,8 @@ struct Arguments {
     /// How results are printed.
     #[arg(long, global = true, value_enum, default_value_t = Output::Table, help_heading = "Output")]
     output: Output,
+    #[command(flatten)]
+    terminal: print::Options,
     #[command(flatten)]
     settings: Settings,
 }
@@ -98,17 +104,20 @@ enum Command {
 /// Runs the command that `arguments` hold, the program's name first.
 pub async fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     let arguments: Vec<OsString> = arguments.into_iter().collect();
-    let parsed =
-        command_line().try_get_matches_from(&arguments).and_then(|parsed| Arguments::from_arg_matches(&parsed));
+    let color = wanted_color(&arguments);
+    let parsed = command_line()
+        .color(color)
+        .try_get_matches_from(&arguments)
+        .and_then(|parsed| Arguments::from_arg_matches(&parsed));
     let arguments = match parsed {
         Ok(arguments) => arguments,
         // Help and version are answers; everything else is a mistake.
         Err(message) if message.use_stderr() && wants_json(&arguments) => {
-            Printer::new(true, false).errors(&[usage(&message)]);
+            Printer::new(true, &print::Options::default(), false).errors(&[usage(&message)]);
             return ExitCode::from(print::USAGE);
         }
         Err(message) if is_welcome(&message) => {
-            Printer::new(false, false).complain(manual::WELCOME.trim_end());
+            Printer::new(false, &print::Options::default(), false).complain(manual::WELCOME.trim_end());
             // A script that lost its command must not look like one that did something.
             return ExitCode::from(print::USAGE);
         }
@@ -117,7 +126,8 @@ pub async fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
             return if message.use_stderr() { ExitCode::from(print::USAGE) } else { ExitCode::SUCCESS };
         }
     };
-    let printer = Printer::new(arguments.output == Output::Json, std::io::stderr().is_terminal());
+    let logs = log_level(&arguments.settings).is_some_and(|level| level != "off");
+    let printer = Printer::new(arguments.output == Output::Json, &arguments.terminal, logs);
     let telemetry = Telemetry::start();
     let code = match execute(arguments, &printer, &telemetry).await {
         Ok(end) => end.into(),
@@ -150,6 +160,18 @@ fn wants_json(arguments: &[OsString]) -> bool {
         || arguments.windows(2).any(|pair| pair[0] == "--output" && pair[1] == "json")
 }
 
+/// The colour that a command line asks for, also one that cannot be read or asks for help.
+fn wanted_color(arguments: &[OsString]) -> ColorChoice {
+    let flags = arguments.iter().filter_map(|argument| argument.to_str()?.strip_prefix("--color="));
+    let pairs = arguments.windows(2).filter(|pair| pair[0] == "--color").filter_map(|pair| pair[1].to_str());
+    flags.chain(pairs).find_map(|choice| choice.parse().ok()).unwrap_or_default()
+}
+
+/// What is logged, if that is said.
+fn log_level(settings: &Settings) -> Option<&str> {
+    settings.log_level.as_deref().map(str::trim).filter(|level| !level.is_empty())
+}
+
 /// A wrong command line as an error: what is wrong with it and what may have been meant, without the usage lines.
 fn usage(message: &clap::Error) -> Error {
     let text = message.to_string();
@@ -173,7 +195,7 @@ async fn execute(
     let one = |error: Error| vec![error];
     let serves = matches!(command, Command::Serve { .. });
     let (log, usual) = if serves { (events::Output::Json, "info") } else { (events::Output::Plain, "off") };
-    let level = settings.log_level.as_deref().map(str::trim).filter(|level| !level.is_empty()).unwrap_or(usual);
+    let level = log_level(&settings).unwrap_or(usual);
     let listening = telemetry.as_ref().ok().and_then(Option::as_ref);
     // A wrong level is one mistake among others, and the others must be heard of.
     let mut mistakes = Vec::new();
@@ -205,21 +227,32 @@ async fn execute(
         return Err(one(Error::new(ErrorKind::Internal, message)));
     }
     let connections = connections?;
+    let stop = stop::requested();
+    tokio::select! {
+        end = work(command, &connections, printer) => end.map_err(one),
+        () = stop => {
+            let end = printer.stopped();
+            store::azure::all_given_back().await;
+            Ok(end)
+        }
+    }
+}
+
+async fn work(command: Command, connections: &Connections, printer: &Printer) -> Result<End> {
     match command {
-        Command::Backup(command) => command.run(&connections, printer).await,
-        Command::Restore(command) => command.run(&connections, printer).await,
-        Command::List(command) => command.run(&connections, printer).await,
-        Command::Show(command) => command.run(&connections, printer).await,
-        Command::Prune(command) => command.run(&connections, printer).await,
-        Command::Copy(command) => command.run(&connections, printer).await,
-        Command::Verify(command) => command.run(&connections, printer).await,
-        Command::Drill(command) => command.run(&connections, printer).await,
-        Command::Diff(command) => command.run(&connections, printer).await,
-        Command::Status(command) => command.run(&connections, printer).await,
-        Command::Guard(command) => command.run(&connections, printer).await,
+        Command::Backup(command) => command.run(connections, printer).await,
+        Command::Restore(command) => command.run(connections, printer).await,
+        Command::List(command) => command.run(connections, printer).await,
+        Command::Show(command) => command.run(connections, printer).await,
+        Command::Prune(command) => command.run(connections, printer).await,
+        Command::Copy(command) => command.run(connections, printer).await,
+        Command::Verify(command) => command.run(connections, printer).await,
+        Command::Drill(command) => command.run(connections, printer).await,
+        Command::Diff(command) => command.run(connections, printer).await,
+        Command::Status(command) => command.run(connections, printer).await,
+        Command::Guard(command) => command.run(connections, printer).await,
         Command::Serve { .. } | Command::Completions { .. } | Command::Man { .. } => Ok(End::GOOD),
     }
-    .map_err(one)
 }
 
 /// The vault of that name or URI.
@@ -237,6 +270,39 @@ fn vaults(connections: &Connections, names: &[String]) -> Result<Vec<VaultName>>
         return Ok(connections.config().vaults.clone());
     }
     names.iter().map(|vault| name(connections, vault)).collect()
+}
+
+/// The vaults of these names. One of which nothing is known is refused when another may have been meant.
+async fn known_vaults(connections: &Connections, repository: &Repository, names: &[String]) -> Result<Vec<VaultName>> {
+    let mut vaults = Vec::new();
+    for text in names {
+        let vault = name(connections, text)?;
+        let meant = meant_vault(connections, repository, &vault).await;
+        if !meant.is_empty() {
+            let place = repository.describe();
+            let message = format!(
+                "Nothing is known of vault {vault}: BACKUP_VAULTS does not name it, and there is no backup of it in \
+                 {place}.{meant}"
+            );
+            return Err(Error::new(ErrorKind::NotFound, message).at("vault"));
+        }
+        vaults.push(vault);
+    }
+    Ok(vaults)
+}
+
+/// Which vault may have been meant instead of one that nothing is known of: of those in scope and those with backups.
+async fn meant_vault(connections: &Connections, repository: &Repository, vault: &VaultName) -> String {
+    let scope = &connections.config().vaults;
+    if scope.contains(vault) {
+        return String::new();
+    }
+    // Whatever is wrong with that listing is told by what was asked for.
+    let known = coverage::vaults(repository, scope).await.unwrap_or_default();
+    if known.contains(vault) {
+        return String::new();
+    }
+    did_you_mean(vault.as_str(), known.iter().map(VaultName::as_str))
 }
 
 #[allow(clippy::disallowed_methods, reason = "a use case is given the time; this is where it comes from")]

@@ -14,7 +14,7 @@ pub use self::settings::Settings;
 use crate::{
     error::{Error, ErrorKind, Result},
     guard,
-    model::{Cloud, VaultName, filter::ItemFilter},
+    model::{Cloud, VaultName, did_you_mean, filter::ItemFilter},
     retention::Policy,
     vault::pacing::DEFAULT_REQUESTS_PER_SECOND,
 };
@@ -196,9 +196,10 @@ impl Config {
             let names: Vec<&str> = self.restore_targets.iter().map(VaultName::as_str).collect();
             format!("it allows {}", names.join(", "))
         };
+        let meant = did_you_mean(target.as_str(), self.restore_targets.iter().map(VaultName::as_str));
         let message = format!(
             "Vault {target} may not be restored into: RESTORE_TARGET_VAULTS does not name it ({allowed}). Add it there if \
-             that is what you want."
+             that is what you want.{meant}"
         );
         Err(Error::new(ErrorKind::Forbidden, message).at("targetVault"))
     }

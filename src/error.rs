@@ -121,6 +121,13 @@ impl Error {
         self
     }
 
+    /// Adds to the sentence, such as a hint that somebody further out can give.
+    #[must_use]
+    pub fn adding(mut self, more: &str) -> Self {
+        self.message.push_str(more);
+        self
+    }
+
     /// Keeps what caused this error.
     #[must_use]
     pub fn because(mut self, source: impl Into<Box<dyn error::Error + Send + Sync>>) -> Self {

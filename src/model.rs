@@ -3,6 +3,7 @@
 //! Nothing here talks to anybody. Names are checked when they are made, so that no other place needs to.
 
 pub mod filter;
+mod nearest;
 mod timestamp;
 mod vault_name;
 
@@ -13,7 +14,7 @@ use serde::{Deserialize, Deserializer, Serialize, de};
 use sha2::{Digest as _, Sha256};
 use time::macros::format_description;
 
-pub use self::{timestamp::Timestamp, vault_name::VaultName};
+pub use self::{nearest::did_you_mean, timestamp::Timestamp, vault_name::VaultName};
 use crate::error::{Error, ErrorKind, Result};
 
 /// The kinds of items a vault holds.

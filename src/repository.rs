@@ -32,7 +32,7 @@ use self::{
 };
 use crate::{
     error::{Error, ErrorKind, Result},
-    model::{BackupId, Label, Sealed, Timestamp, VaultName},
+    model::{BackupId, Label, Sealed, Timestamp, VaultName, did_you_mean},
     store::{Create, Lease, Store},
 };
 
@@ -138,21 +138,30 @@ impl Repository {
                 found
             }
         };
-        found.cloned().ok_or_else(|| {
-            let known = if backups.is_empty() {
-                let place = self.describe();
-                format!("there is no backup of that vault in {place}; `keyvault-backup list` shows whose there are")
-            } else {
-                let newest: Vec<String> = newest_first.take(3).map(ToString::to_string).collect();
-                format!("the newest are {}; `keyvault-backup list {vault}` shows all", newest.join(", "))
-            };
-            let wanted = match selector {
-                Selector::Latest => format!("No backup of vault {vault}"),
-                Selector::Id(_) | Selector::Label(_) => format!("No backup {selector} of vault {vault}"),
-                Selector::At(moment) => format!("No backup of vault {vault} that was complete at {moment}"),
-            };
-            Error::new(ErrorKind::NotFound, format!("{wanted} was found: {known}.")).at("backup")
-        })
+        if let Some(found) = found {
+            return Ok(found.clone());
+        }
+        let known;
+        let mut meant = String::new();
+        if backups.is_empty() {
+            let place = self.describe();
+            known =
+                format!("there is no backup of that vault in {place}; `keyvault-backup list` shows whose there are");
+            // Whatever is wrong with that listing is not what was asked.
+            meant = did_you_mean(vault.as_str(), self.vaults().await.unwrap_or_default().iter().map(VaultName::as_str));
+        } else {
+            let newest: Vec<String> = newest_first.take(3).map(ToString::to_string).collect();
+            known = format!("the newest are {}; `keyvault-backup list {vault}` shows all", newest.join(", "));
+            if matches!(selector, Selector::Id(_) | Selector::Label(_)) {
+                meant = selector::meant(&selector.to_string(), &backups);
+            }
+        }
+        let wanted = match selector {
+            Selector::Latest => format!("No backup of vault {vault}"),
+            Selector::Id(_) | Selector::Label(_) => format!("No backup {selector} of vault {vault}"),
+            Selector::At(moment) => format!("No backup of vault {vault} that was complete at {moment}"),
+        };
+        Err(Error::new(ErrorKind::NotFound, format!("{wanted} was found: {known}.{meant}")).at("backup"))
     }
 
     /// All about a backup but its items, from the beginning of its manifest. Unlike [`Repository::open`] this does not

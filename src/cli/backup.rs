@@ -9,18 +9,18 @@ use uuid::Uuid;
 
 use super::{
     manual::Manual,
-    now,
-    print::{End, Printer, table},
+    meant_vault, now,
+    print::{Cell, End, Printer, Work, status, table},
     vaults,
 };
 use crate::{
     config::connect::{Connections, Role},
-    error::{Error, ErrorKind, Result},
+    error::Result,
     jobs::{self, BackupRequest},
     json,
     model::{BackupId, Label, VaultName},
     operation::Attempts,
-    report::Progress,
+    report::{Progress, Status},
     repository::operation::{Operation, OperationKind},
 };
 
@@ -77,7 +77,9 @@ async fn back_up(
     printer: &Printer,
 ) -> Result<End> {
     let repository = connections.repository(Role::Backup)?;
-    let work = stream::iter(vaults)
+    printer
+        .when_stopped("Backups that are done stay; of the others nothing is to be seen. Give the same command again.");
+    let results: Vec<(VaultName, Result<Operation>)> = stream::iter(vaults)
         .map(|vault| {
             let (repository, label) = (&repository, label.clone());
             async move {
@@ -86,7 +88,14 @@ async fn back_up(
                 let mut operation = Operation::new(Uuid::new_v4(), OperationKind::Backup, vault.clone(), request, now);
                 operation.label = label;
                 let progress = Arc::new(Progress::default());
-                let bar = printer.progress(&format!("Backing up {vault}"), &progress);
+                let bar = printer.begin(Work {
+                    title: format!("Backing up {vault}"),
+                    kind: OperationKind::Backup.as_str(),
+                    operation: Some(operation.id),
+                    vault: &vault,
+                    progress: &progress,
+                    pacing: Some(connections.pacing(&vault)),
+                });
                 let result = async {
                     repository.create_operation(&operation).await?;
                     jobs::back_up(connections, operation, Attempts::Last, &progress, now).await
@@ -97,17 +106,30 @@ async fn back_up(
             }
         })
         .buffer_unordered(VAULTS_AT_ONCE)
-        .collect::<Vec<(VaultName, Result<Operation>)>>();
-    let results = tokio::select! {
-        results = work => results,
-        _ = tokio::signal::ctrl_c() => {
-            let message = "Stopped. Backups that were finished stay; of the others nothing is to be seen. Give the command \
-                           again; it may wait half a minute until the storage knows that this one has ended.";
-            return Err(Error::new(ErrorKind::Unavailable, message));
-        }
-    };
+        .then(|(vault, mut result)| {
+            let repository = &repository;
+            async move {
+                if let Ok(Operation { status: Status::Failed, problems, .. }) = &mut result {
+                    let meant = meant_vault(connections, repository, &vault).await;
+                    if let (Some(problem), false) = (problems.first_mut(), meant.is_empty()) {
+                        let end = if problem.message.ends_with('.') { "" } else { "." };
+                        problem.message = format!("{}{end}{meant}", problem.message);
+                    }
+                }
+                (vault, result)
+            }
+        })
+        .collect()
+        .await;
     print(printer, &results);
-    Ok(End::of_operations(results.iter().map(|(_, result)| result.as_ref())))
+    let end = End::of_operations(results.iter().map(|(_, result)| result.as_ref()));
+    if end != End::GOOD {
+        printer.hint(
+            "What to do next: put right what is named above, then give the same command again; what is stored is not read \
+             again.",
+        );
+    }
+    Ok(end)
 }
 
 fn print(printer: &Printer, results: &[(VaultName, Result<Operation>)]) {
@@ -117,19 +139,19 @@ fn print(printer: &Printer, results: &[(VaultName, Result<Operation>)]) {
     let mut table = table(&["Vault", "Result", "Backup", "Items", "Read", "Unchanged", "Stale", "Missing"]);
     for (vault, result) in results {
         let Ok(operation) = result else {
-            table.add_row([vault.as_str(), "Failed"]);
+            table.add_row([Cell::from(vault.as_str()), status(Status::Failed)]);
             continue;
         };
         let count = |name: &str| operation.counts.get(name).copied().unwrap_or_default();
         let items = count("keys") + count("secrets") + count("certificates");
-        let result = if count("notNeeded") > 0 { "Not needed" } else { operation.status.as_str() };
+        let result = if count("notNeeded") > 0 { "Not needed".into() } else { status(operation.status) };
         let backup = operation.backup_id.as_ref().map_or("", BackupId::as_str);
-        let numbers = [items, count("read"), count("carriedOver"), count("stale"), count("missing")];
-        let mut row = vec![vault.to_string(), result.to_owned(), backup.to_owned()];
-        row.extend(numbers.iter().map(ToString::to_string));
+        let mut row = vec![vault.as_str().into(), result, backup.into()];
+        row.extend([items, count("read"), count("carriedOver")].map(|count| count.to_string().into()));
+        row.extend([count("stale"), count("missing")].map(Cell::none_is_good));
         table.add_row(row);
     }
-    printer.line(table);
+    printer.table(table);
     for (vault, result) in results {
         match result {
             Ok(operation) => {

@@ -6,9 +6,9 @@ use clap::Args;
 use indicatif::HumanBytes;
 
 use super::{
+    known_vaults,
     manual::Manual,
-    name,
-    print::{End, Printer, table},
+    print::{Cell, End, Printer, Work, table},
 };
 use crate::{
     config::{
@@ -93,22 +93,15 @@ impl Copy {
         let target = connections.other_repository("to", &self.to, Role::Backup)?;
         let source = connections.repository(Role::Backup)?;
         let vaults = self.vaults(connections, &source).await?;
-        let work = async {
-            let mut rows: Vec<Row> = Vec::new();
-            for vault in vaults {
-                let result = self.copy(&source, &target, &vault, connections.config().concurrency, printer).await;
-                rows.push((vault, result));
-            }
-            rows
-        };
-        let rows = tokio::select! {
-            rows = work => rows,
-            _ = tokio::signal::ctrl_c() => {
-                let message = "Stopped. What was copied stays, and every backup in the target is whole. Give the command \
-                               again: it copies only what is missing.";
-                return Err(Error::new(ErrorKind::Unavailable, message));
-            }
-        };
+        printer.when_stopped(
+            "What was copied stays, and every backup in the target is whole. Give the same command again: it copies only \
+             what is missing.",
+        );
+        let mut rows: Vec<Row> = Vec::new();
+        for vault in vaults {
+            let result = self.copy(&source, &target, &vault, connections.config().concurrency, printer).await;
+            rows.push((vault, result));
+        }
         if !printer.json_by_vault(&rows, |_, report| json::copy(report, self.dry_run)) {
             print(printer, &rows, self.dry_run);
         }
@@ -124,7 +117,7 @@ impl Copy {
 
     async fn vaults(&self, connections: &Connections, source: &Repository) -> Result<Vec<VaultName>> {
         if !self.vaults.is_empty() {
-            return self.vaults.iter().map(|vault| name(connections, vault)).collect();
+            return known_vaults(connections, source, &self.vaults).await;
         }
         let vaults = source.vaults().await?;
         if vaults.is_empty() {
@@ -143,10 +136,18 @@ impl Copy {
         printer: &Printer,
     ) -> Result<Report> {
         if self.dry_run {
+            let _bar = printer.wait(format!("Looking for what is missing of {vault}"));
             return copy::plan(source, target, vault, &self.backup).await;
         }
         let progress = Arc::new(Progress::default());
-        let bar = printer.progress(&format!("Copying {vault}"), &progress);
+        let bar = printer.begin(Work {
+            title: format!("Copying {vault}"),
+            kind: "copy",
+            operation: None,
+            vault,
+            progress: &progress,
+            pacing: None,
+        });
         let copied = copy::run(source, target, vault, &self.backup, concurrency, &progress).await;
         bar.finish();
         match copied? {
@@ -171,22 +172,20 @@ fn print(printer: &Printer, rows: &[Row], is_dry_run: bool) {
     };
     for (vault, result) in rows {
         let Ok(report) = result else {
-            table.add_row([vault.as_str(), "Failed"]);
+            table.add_row([Cell::from(vault.as_str()), Cell::bad("Failed")]);
             continue;
         };
         let (blobs, bytes) = report.total();
         let copied = [Fate::Missing, Fate::Incomplete, Fate::Copied, Fate::Completed].map(|fate| report.count(fate));
-        table.add_row([
-            vault.to_string(),
-            report.backups.len().to_string(),
-            report.count(Fate::Present).to_string(),
-            copied.iter().sum::<usize>().to_string(),
-            report.count(Fate::Damaged).to_string(),
-            blobs.to_string(),
-            HumanBytes(bytes).to_string(),
-        ]);
+        let (backups, there) = (report.backups.len(), report.count(Fate::Present));
+        let mut row: Vec<Cell> = vec![vault.as_str().into()];
+        row.extend([backups, there, copied.iter().sum()].map(|count| count.to_string().into()));
+        let damaged = report.count(Fate::Damaged);
+        row.push(if damaged > 0 { Cell::bad(damaged) } else { "0".into() });
+        row.extend([blobs.to_string().into(), HumanBytes(bytes).to_string().into()]);
+        table.add_row(row);
     }
-    printer.line(table);
+    printer.table(table);
     for (vault, result) in rows {
         match result {
             Ok(report) => complain(printer, report),

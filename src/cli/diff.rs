@@ -64,7 +64,7 @@ impl Diff {
         let other = self.with.as_deref().map_or(Ok(vault.clone()), |other| name(connections, other))?;
         let against = match &self.to {
             _ if self.live => Against::Vault(other.clone()),
-            Some(to) => Against::Backup(repository.find(&other, &to.parse()?).await?),
+            Some(to) => Against::Backup(repository.find_named(&other, to).await?),
             None => Against::Backup(jobs::newest_backup(&repository, &other, None).await?),
         };
         let before = match &against {
@@ -72,10 +72,13 @@ impl Diff {
             _ => None,
         };
         let from = match &self.from {
-            Some(from) => repository.find(&vault, &from.parse()?).await?,
+            Some(from) => repository.find_named(&vault, from).await?,
             None => jobs::newest_backup(&repository, &vault, before).await?,
         };
-        let comparison = jobs::compare(connections, &from, &against).await?;
+        let bar = printer.wait(format!("Comparing backup {from}"));
+        let comparison = jobs::compare(connections, &from, &against).await;
+        bar.finish();
+        let comparison = comparison?;
         print(printer, &comparison);
         Ok(End::of_diff(&comparison.diff))
     }
@@ -93,7 +96,7 @@ fn print(printer: &Printer, comparison: &Comparison) {
             let changes: Vec<&str> = difference.changes.iter().map(|change| change.as_str()).collect();
             table.add_row([difference.item.to_string(), changes.join(", "), difference.fields.join(", ")]);
         }
-        printer.line(table);
+        printer.table(table);
     }
     let counts = Change::ALL.map(|change| (diff.count(change), change));
     let counts = counts.iter().filter(|(count, _)| *count > 0).map(|(count, change)| match change {

@@ -9,19 +9,16 @@ use uuid::Uuid;
 use super::{
     manual::Manual,
     name, now,
-    print::{End, Printer, table},
+    print::{End, Printer, Work, duration, table},
 };
 use crate::{
     config::connect::{Connections, Role},
-    error::{Error, ErrorKind, Result},
+    error::Result,
     jobs::{self, DrillRequest},
     json,
     operation::Attempts,
     report::Progress,
-    repository::{
-        Selector,
-        operation::{Operation, OperationKind},
-    },
+    repository::operation::{Operation, OperationKind},
 };
 
 pub(super) const MANUAL: Manual = Manual {
@@ -63,6 +60,9 @@ pub(super) struct Drill {
     /// How many items, chosen at random [default: DRILL_SAMPLE, else all].
     #[arg(long, value_name = "NUMBER", value_parser = clap::value_parser!(u32).range(1..))]
     sample: Option<u32>,
+    /// Do it without asking.
+    #[arg(long, short)]
+    yes: bool,
 }
 
 impl Drill {
@@ -71,10 +71,25 @@ impl Drill {
         let into = self.into.as_deref().map(|into| name(connections, into)).transpose()?;
         let into = into.or_else(|| connections.config().drill_vault.clone());
         let target = jobs::check_drill_vault(connections, into.as_ref())?.clone();
+        printer.needs_yes(self.yes, &format!("A drill deletes and purges what it has restored into vault {target}"))?;
         let repository = connections.repository(Role::Restore)?;
         // A backup that does not exist is a mistake of the command, not an operation that fails.
-        let selector: Selector = self.backup.parse()?;
-        repository.find(&vault, &selector).await?;
+        let backup = repository.find_named(&vault, &self.backup).await?;
+        if !self.yes {
+            let items = repository.header(&backup).await?.counts.items();
+            let sample = self.sample.map(|size| size as usize).or(connections.config().drill_sample);
+            let items = match sample {
+                Some(sample) if (sample as u64) < items => format!("{sample} of {items} items"),
+                _ => format!("all {items} items"),
+            };
+            let summary = format!(
+                "Backup {backup} of vault {vault}: {items} are restored into vault {target}, compared, and deleted and \
+                 purged there again. A drill refuses a vault that holds anything else."
+            );
+            if !printer.confirm(&[summary], "Drill?").await {
+                return Ok(printer.declined());
+            }
+        }
 
         let now = now();
         let request = DrillRequest { backup: self.backup, sample: self.sample.map(|size| size as usize) };
@@ -82,21 +97,29 @@ impl Drill {
         operation.target_vault = Some(target.clone());
         repository.create_operation(&operation).await?;
         let progress = Arc::new(Progress::default());
-        let bar = printer.progress(&format!("Drilling in {target}"), &progress);
-        let work = jobs::drill(connections, operation, Attempts::Last, &progress, now);
-        let result = tokio::select! {
-            result = work => result,
-            _ = tokio::signal::ctrl_c() => {
-                let message = format!(
-                    "Stopped. What was restored may still be in vault {target}; the next drill into it removes that first."
-                );
-                Err(Error::new(ErrorKind::Unavailable, message))
-            }
-        };
+        printer.when_stopped(format!(
+            "What was restored may still be in vault {target}; the next drill into it removes that first."
+        ));
+        let bar = printer.begin(Work {
+            title: format!("Drilling in {target}"),
+            kind: OperationKind::Drill.as_str(),
+            operation: Some(operation.id),
+            vault: &target,
+            progress: &progress,
+            pacing: Some(connections.pacing(&target)),
+        });
+        let result = jobs::drill(connections, operation, Attempts::Last, &progress, now).await;
         bar.finish();
         let operation = result?;
         print(printer, &operation);
-        Ok(End::of_operations([Ok(&operation)]))
+        let end = End::of_operations([Ok(&operation)]);
+        if end != End::GOOD {
+            printer.hint(
+                "What to do next: put right what is named above, then drill again: what this drill may have left is removed \
+                 first.",
+            );
+        }
+        Ok(end)
     }
 }
 
@@ -106,7 +129,7 @@ fn print(printer: &Printer, operation: &Operation) {
         return;
     }
     if let Some(measured) = &operation.drill {
-        let mut table = table(&["Step", "Seconds"]);
+        let mut table = table(&["Step", "Time"]);
         let steps = [
             ("Plan", measured.plan_seconds),
             ("Restore", measured.restore_seconds),
@@ -114,9 +137,9 @@ fn print(printer: &Printer, operation: &Operation) {
             ("Clean up", measured.clean_up_seconds),
         ];
         for (step, seconds) in steps {
-            table.add_row([step.to_owned(), seconds.to_string()]);
+            table.add_row([step.to_owned(), duration(seconds)]);
         }
-        printer.line(table);
+        printer.table(table);
     }
     printer.line(format!("{}: {}", operation.status, operation.message.as_deref().unwrap_or_default()));
     printer.troubles(operation);

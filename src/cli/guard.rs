@@ -5,9 +5,10 @@ use futures::{StreamExt as _, stream};
 use serde_json::json;
 
 use super::{
+    known_vaults,
     manual::Manual,
     name, now,
-    print::{End, Printer, table},
+    print::{Cell, End, Printer, table},
 };
 use crate::{
     config::connect::{Connections, Role},
@@ -91,6 +92,9 @@ struct Acknowledge {
         default_value = "somebody at the command line"
     )]
     by: String,
+    /// Do it without asking.
+    #[arg(long, short)]
+    yes: bool,
 }
 
 impl Guard {
@@ -102,7 +106,7 @@ impl Guard {
         let vaults = if self.vaults.is_empty() {
             coverage::vaults(&repository, &connections.config().vaults).await?
         } else {
-            self.vaults.iter().map(|vault| name(connections, vault)).collect::<Result<Vec<_>>>()?
+            known_vaults(connections, &repository, &self.vaults).await?
         };
         let rows: Vec<Row> = stream::iter(vaults)
             .map(|vault| async {
@@ -122,14 +126,27 @@ type Row = (VaultName, Result<Option<manifest::Guard>>);
 impl Acknowledge {
     async fn run(self, connections: &Connections, repository: &Repository, printer: &Printer) -> Result<End> {
         let vault = name(connections, &self.vault)?;
-        let Self { reason, backup, by, .. } = self;
+        let Self { reason, backup, by, yes, .. } = self;
+        printer.needs_yes(yes, "Acknowledging what tripped the guard lets backups be removed again")?;
+        if !yes && let Some(guard) = repository.guard(&vault).await? {
+            let summary = format!(
+                "The guard of vault {vault} is up since backup {}: {guard}. With it down, backups are removed again as \
+                 BACKUP_KEEP says, in the end also those that hold what was lost.",
+                guard.tripped_by
+            );
+            if !printer.confirm(&[summary], "Was that meant?").await {
+                return Ok(printer.declined());
+            }
+        }
         let said = jobs::acknowledge_guard(repository, &vault, backup.as_ref(), &by, reason.as_deref(), now()).await?;
         if printer.is_json() {
             printer.json(&json::acknowledgement(&said));
         } else {
             printer.line(format!(
                 "The guard of vault {vault} is down: {} acknowledged at {} that {}.",
-                said.acknowledged_by, said.acknowledged_at, said.guard
+                said.acknowledged_by,
+                printer.time(said.acknowledged_at),
+                said.guard
             ));
         }
         Ok(End::GOOD)
@@ -144,19 +161,19 @@ fn print(printer: &Printer, rows: &[Row]) {
     for (vault, guard) in rows {
         match guard {
             Ok(Some(guard)) => table.add_row([
-                vault.to_string(),
-                "up".to_owned(),
-                guard.tripped_by.to_string(),
-                guard.compared_with.to_string(),
-                guard.items.to_string(),
-                guard.deleted.to_string(),
-                guard.disabled.to_string(),
+                vault.as_str().into(),
+                Cell::bad("up"),
+                guard.tripped_by.as_str().into(),
+                guard.compared_with.as_str().into(),
+                guard.items.to_string().into(),
+                guard.deleted.to_string().into(),
+                guard.disabled.to_string().into(),
             ]),
-            Ok(None) => table.add_row([vault.as_str(), "down"]),
-            Err(_) => table.add_row([vault.as_str(), "unknown"]),
+            Ok(None) => table.add_row([vault.as_str().into(), Cell::good("down")]),
+            Err(_) => table.add_row([vault.as_str().into(), Cell::doubtful("unknown")]),
         };
     }
-    printer.line(table);
+    printer.table(table);
     for (_, guard) in rows {
         if let Err(error) = guard {
             printer.complain(error.chain());

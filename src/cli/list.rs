@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use super::{
     manual::Manual,
     name,
-    print::{End, Printer, table},
+    print::{Cell, End, Printer, status, table},
 };
 use crate::{
     config::connect::{Connections, Role},
@@ -63,6 +63,7 @@ const UNREADABLE: &str = "Unreadable";
 
 async fn list_vaults(repository: &Repository, printer: &Printer) -> Result<End> {
     let mut rows = Vec::new();
+    let bar = printer.wait(format!("Reading {}", repository.describe()));
     for vault in repository.vaults().await? {
         let backups = repository.backups(&vault).await?;
         let newest = match backups.last() {
@@ -71,11 +72,13 @@ async fn list_vaults(repository: &Repository, printer: &Printer) -> Result<End> 
         };
         rows.push((vault, backups.len(), newest));
     }
+    bar.finish();
     print_vaults(printer, &repository.describe(), &rows);
     Ok(end_of_listing(rows.iter().filter_map(|(_, _, newest)| newest.as_ref())))
 }
 
 async fn list_backups(repository: &Repository, vault: &VaultName, printer: &Printer) -> Result<End> {
+    let bar = printer.wait(format!("Reading the backups of {vault}"));
     let backups = repository.backups(vault).await?;
     if backups.is_empty() {
         // Says which vaults there are.
@@ -84,6 +87,7 @@ async fn list_backups(repository: &Repository, vault: &VaultName, printer: &Prin
     let newest_first = backups.into_iter().rev();
     let rows: Vec<Row> =
         stream::iter(newest_first).map(|backup| read(repository, backup)).buffered(8).try_collect().await?;
+    bar.finish();
     print_backups(printer, vault, &rows);
     Ok(end_of_listing(&rows))
 }
@@ -116,17 +120,17 @@ fn print_vaults(printer: &Printer, place: &str, rows: &[(VaultName, usize, Optio
         printer.line(format!("There is no backup in {place}. Make one with: keyvault-backup backup VAULT"));
         return;
     }
-    let mut table = table(&["Vault", "Backups", "Newest", "Result", "Items", "Size"]);
+    let mut table = table(&["Vault", "Backups", "Newest", "Began", "Result", "Items", "Size"]);
     for (vault, backups, newest) in rows {
-        let mut row = vec![vault.to_string(), backups.to_string()];
+        let mut row: Vec<Cell> = vec![vault.as_str().into(), backups.to_string().into()];
         match newest {
-            Some((_, Ok(newest))) => row.extend(summary(newest)),
-            Some((backup, Err(_))) => row.extend([backup.id.to_string(), UNREADABLE.to_owned()]),
+            Some((_, Ok(newest))) => row.extend(summary(printer, newest)),
+            Some((backup, Err(_))) => row.extend(unreadable(printer, backup)),
             None => (),
         }
         table.add_row(row);
     }
-    printer.line(table);
+    printer.table(table);
     rows.iter().filter_map(|(_, _, newest)| newest.as_ref()).for_each(|row| complain(printer, row));
 }
 
@@ -137,23 +141,18 @@ fn print_backups(printer: &Printer, vault: &VaultName, rows: &[Row]) {
         printer.json(&json!({ "vault": vault, "value": value }));
         return;
     }
-    let mut table = table(&["Backup", "Result", "Items", "Size", "Full", "Label"]);
+    let mut table = table(&["Backup", "Began", "Result", "Items", "Size", "Full", "Label"]);
     for (backup, header) in rows {
         let label = backup.label.as_ref().map(ToString::to_string).unwrap_or_default();
-        match header {
-            Ok(header) => {
-                let mut row = summary(header);
-                row.extend([if header.full { "yes".into() } else { String::new() }, label]);
-                table.add_row(row);
-            }
-            Err(_) => {
-                let nothing = String::new;
-                let row = [backup.id.to_string(), UNREADABLE.into(), nothing(), nothing(), nothing(), label];
-                table.add_row(row);
-            }
-        }
+        let mut row = match header {
+            Ok(header) => summary(printer, header),
+            Err(_) => [&unreadable(printer, backup)[..], &["".into(), "".into()]].concat(),
+        };
+        let full = header.as_ref().is_ok_and(|header| header.full);
+        row.extend([if full { "yes" } else { "" }.into(), label.into()]);
+        table.add_row(row);
     }
-    printer.line(table);
+    printer.table(table);
     rows.iter().for_each(|row| complain(printer, row));
 }
 
@@ -170,11 +169,16 @@ fn complain(printer: &Printer, (_, header): &Row) {
     }
 }
 
-fn summary(header: &Header) -> Vec<String> {
+fn summary(printer: &Printer, header: &Header) -> Vec<Cell> {
     vec![
-        header.backup_id.to_string(),
-        header.status.to_string(),
-        header.counts.items().to_string(),
-        HumanBytes(header.counts.bytes).to_string(),
+        header.backup_id.as_str().into(),
+        printer.time(header.started_at).into(),
+        status(header.status),
+        header.counts.items().to_string().into(),
+        HumanBytes(header.counts.bytes).to_string().into(),
     ]
+}
+
+fn unreadable(printer: &Printer, backup: &BackupRef) -> [Cell; 3] {
+    [backup.id.as_str().into(), printer.time(backup.id.started()).into(), Cell::bad(UNREADABLE)]
 }

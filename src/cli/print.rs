@@ -1,28 +1,35 @@
 //! What the command line prints: tables for people, JSON for programs, progress on standard error, and the exit code.
 
-#![allow(clippy::print_stdout, clippy::print_stderr, reason = "this module is the terminal's door")]
+mod ask;
+mod progress;
+mod table;
 
-use std::{fmt::Display, io::Write as _, process::ExitCode, sync::Arc, time::Duration};
+use std::{
+    fmt::Display,
+    io::{IsTerminal as _, Write as _},
+    process::ExitCode,
+    sync::{Mutex, PoisonError},
+};
 
-use comfy_table::{ContentArrangement, Table, presets::UTF8_FULL_CONDENSED};
-use indicatif::{ProgressBar, ProgressStyle};
+use anstream::AutoStream;
+use clap::{Args, ColorChoice};
+use jiff::tz::TimeZone;
 use serde_json::{Value, json};
+
+use self::progress::{Form, Works};
+pub(super) use self::{
+    progress::{Bar, Work},
+    table::{Cell, Table, Tone, table},
+};
 
 use crate::{
     diff::Diff,
     error::{Error, ErrorKind, Result},
     json,
-    model::VaultName,
-    report::{Progress, Status},
+    model::{Timestamp, VaultName},
+    report::{Outcome, Status},
     repository::operation::Operation,
 };
-
-/// `println!` without its panic: nobody reading any more, as behind `| head`, is no failure.
-macro_rules! println {
-    ($($text:tt)*) => {{
-        let _ = writeln!(std::io::stdout(), $($text)*);
-    }};
-}
 
 /// Shown by `--help`.
 pub(super) const EXIT_CODES: &str = "Exit codes:
@@ -33,12 +40,16 @@ pub(super) const EXIT_CODES: &str = "Exit codes:
   4  the vault, backup or operation was not found
   5  somebody else is at work on the vault, or the service is busy or out of reach: try again
   6  the identity is unknown or may not do this
-  7  stored data is damaged, or from a newer release";
+  7  stored data is damaged, or from a newer release
+  130  it was stopped: by Ctrl-C, by SIGTERM, or by the answer no";
 
 /// A wrong command line.
 pub(super) const USAGE: u8 = 2;
 
 const DAMAGED: u8 = 7;
+
+/// Stopped by a person or by whoever ends processes: 128 and the number of SIGINT, as shells have it.
+pub(super) const STOPPED: u8 = 130;
 
 /// The table: what the caller can do, as an exit code.
 fn code_of(kind: ErrorKind) -> u8 {
@@ -65,6 +76,9 @@ impl End {
 
     /// It was looked for damage, and there is some.
     pub(super) const DAMAGED: Self = Self(DAMAGED);
+
+    /// Somebody stopped it.
+    pub(super) const STOPPED: Self = Self(STOPPED);
 
     /// Nothing was done, for these reasons.
     pub(super) fn of_errors(errors: &[Error]) -> Self {
@@ -128,49 +142,114 @@ impl From<End> for ExitCode {
     }
 }
 
+/// How the terminal is used.
+#[derive(Args, Clone, Debug)]
+#[command(next_help_heading = "Terminal")]
+pub(super) struct Options {
+    /// When colours are used. NO_COLOR, CLICOLOR and TERM=dumb are respected.
+    #[arg(long, global = true, value_name = "WHEN", default_value = "auto")]
+    pub(super) color: ColorChoice,
+    /// Show times in UTC instead of the local time zone (TZ). JSON is always in UTC.
+    #[arg(long, global = true)]
+    utc: bool,
+    /// Nothing but results, and what went wrong: no progress, no hints, no questions.
+    #[arg(long, short, global = true, conflicts_with = "progress")]
+    quiet: bool,
+    /// How progress is shown on standard error.
+    #[arg(long, global = true, value_name = "FORM", value_enum, default_value_t = Form::Auto)]
+    progress: Form,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self { color: ColorChoice::Auto, utc: false, quiet: false, progress: Form::Auto }
+    }
+}
+
 /// Prints in the chosen form.
 pub(super) struct Printer {
     json: bool,
-    bars: indicatif::MultiProgress,
-    terminal: bool,
+    quiet: bool,
+    can_ask: bool,
+    out: anstream::ColorChoice,
+    aside: anstream::ColorChoice,
+    zone: TimeZone,
+    works: Works,
+    /// What to do when this is stopped: the last that a command has said.
+    how_to_go_on: Mutex<String>,
 }
 
 impl Printer {
-    pub(super) fn new(json: bool, terminal: bool) -> Self {
-        Self { json, bars: indicatif::MultiProgress::new(), terminal }
+    /// For results as JSON or not. `logs`: lines of a log are on standard error too, where no bar may come between.
+    pub(super) fn new(json: bool, options: &Options, logs: bool) -> Self {
+        let Options { color, utc, quiet, progress } = *options;
+        let color = |auto| match color {
+            ColorChoice::Auto => auto,
+            ColorChoice::Always => anstream::ColorChoice::AlwaysAnsi,
+            ColorChoice::Never => anstream::ColorChoice::Never,
+        };
+        let terminal = std::io::stderr().is_terminal();
+        let form = match progress {
+            _ if quiet => None,
+            Form::Json => Some(Form::Json),
+            Form::Auto => (terminal && !logs && !is_dumb()).then_some(Form::Auto),
+        };
+        Self {
+            json,
+            quiet,
+            can_ask: terminal && std::io::stdin().is_terminal() && !quiet,
+            out: color(AutoStream::choice(&std::io::stdout())),
+            aside: color(AutoStream::choice(&std::io::stderr())),
+            zone: if utc { TimeZone::UTC } else { TimeZone::system() },
+            works: Works::new(form),
+            how_to_go_on: Mutex::new("Nothing was changed.".to_owned()),
+        }
     }
 
-    /// A bar that follows the progress until it is finished; nothing when standard error is not a terminal.
-    pub(super) fn progress(&self, title: &str, progress: &Arc<Progress>) -> Bar {
-        if !self.terminal || self.json {
-            return Bar { bar: ProgressBar::hidden(), follow: None };
+    /// Shows how far this is until it is finished or dropped.
+    pub(super) fn begin(&self, work: Work<'_>) -> Bar {
+        self.works.begin(work)
+    }
+
+    /// Shows that something takes a while, until it is finished or dropped.
+    pub(super) fn wait(&self, title: impl Into<String>) -> Bar {
+        self.works.wait(title.into())
+    }
+
+    /// What a person is told when the command is stopped from here on: what stays, and how to go on.
+    pub(super) fn when_stopped(&self, sentence: impl Into<String>) {
+        *self.how_to_go_on.lock().unwrap_or_else(PoisonError::into_inner) = sentence.into();
+    }
+
+    /// It was stopped: what was done, and how to go on.
+    pub(super) fn stopped(&self) -> End {
+        let how = self.how_to_go_on.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let mut parts = vec!["Stopped.".to_owned()];
+        parts.extend(self.works.account());
+        parts.push(how);
+        self.tell_stop(&parts);
+        End::STOPPED
+    }
+
+    /// Somebody said no.
+    pub(super) fn declined(&self) -> End {
+        self.tell_stop(&["Stopped. Nothing was changed.".to_owned()]);
+        End::STOPPED
+    }
+
+    fn tell_stop(&self, parts: &[String]) {
+        if self.json {
+            return self.json(&json!({ "error": { "code": "Stopped", "message": parts.join(" ") } }));
         }
-        let bar = self.bars.add(ProgressBar::new(0));
-        let style = ProgressStyle::with_template("{msg} {wide_bar} {pos}/{len} items, {per_sec}, {eta} left");
-        bar.set_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()));
-        bar.set_message(title.to_owned());
-        let follow = tokio::spawn({
-            let (bar, progress) = (bar.clone(), progress.clone());
-            async move {
-                let mut tick = tokio::time::interval(Duration::from_millis(200));
-                loop {
-                    tick.tick().await;
-                    let look = progress.look();
-                    bar.set_length(look.total);
-                    bar.set_position(look.done);
-                }
-            }
-        });
-        Bar { bar, follow: Some(follow) }
+        parts.iter().for_each(|part| self.complain(part));
     }
 
     pub(super) fn errors(&self, errors: &[Error]) {
         if self.json {
-            println!("{}", pretty(&json::error(errors)));
-            return;
+            return self.json(&json::error(errors));
         }
         for error in errors {
-            eprintln!("Error: {}", error.chain());
+            self.complain(format!("{} {}", Tone::Bad.paint("Error:"), error.chain()));
         }
     }
 
@@ -181,7 +260,8 @@ impl Printer {
 
     /// A result for a program.
     pub(super) fn json(&self, value: &Value) {
-        println!("{}", pretty(value));
+        // A JSON value always becomes text.
+        self.line(serde_json::to_string_pretty(value).unwrap_or_default());
     }
 
     /// For a program, a row for each vault: what `body` says of it, or why nothing can be said. Nothing for a person: then
@@ -209,14 +289,38 @@ impl Printer {
         true
     }
 
-    /// A line of a result for a person.
+    /// A line of a result. Nobody reading any more, as behind `| head`, is no failure.
     pub(super) fn line(&self, line: impl Display) {
-        println!("{line}");
+        let line = line.to_string();
+        let _ = self.works.aside(|| writeln!(AutoStream::new(std::io::stdout(), self.out), "{line}"));
+    }
+
+    /// A table of a result.
+    pub(super) fn table(&self, table: Table) {
+        let lines = table.lines();
+        self.works.aside(|| {
+            let mut out = AutoStream::new(std::io::stdout().lock(), self.out);
+            for line in lines {
+                let _ = writeln!(out, "{line}");
+            }
+        });
     }
 
     /// A line about something that went wrong, beside the result.
     pub(super) fn complain(&self, line: impl Display) {
-        eprintln!("{line}");
+        let line = line.to_string();
+        self.works.aside(|| self.write_aside(&line));
+    }
+
+    /// What a person may do next; not for programs, nor for those who want to hear of trouble only.
+    pub(super) fn hint(&self, line: impl Display) {
+        if !self.quiet && !self.json {
+            self.complain(line);
+        }
+    }
+
+    fn write_aside(&self, line: &str) {
+        let _ = writeln!(AutoStream::new(std::io::stderr(), self.aside), "{line}");
     }
 
     /// What went wrong in an operation, a line each.
@@ -227,34 +331,48 @@ impl Printer {
         }
     }
 
+    /// Text as it is.
     pub(super) fn text(&self, text: &str) {
         let _ = write!(std::io::stdout(), "{text}");
     }
-}
 
-/// A progress bar and the task that moves it.
-pub(super) struct Bar {
-    bar: ProgressBar,
-    follow: Option<tokio::task::JoinHandle<()>>,
-}
-
-impl Bar {
-    pub(super) fn finish(self) {
-        if let Some(follow) = self.follow {
-            follow.abort();
-        }
-        self.bar.finish_and_clear();
+    /// A moment for a person: in the local zone, and still as `--backup` takes it.
+    pub(super) fn time(&self, moment: Timestamp) -> String {
+        let Ok(known) = jiff::Timestamp::from_second(moment.unix()) else { return moment.to_string() };
+        let local = known.to_zoned(self.zone.clone());
+        if local.offset().is_zero() { moment.to_string() } else { local.strftime("%Y-%m-%dT%H:%M:%S%:z").to_string() }
     }
 }
 
-/// An empty table that fits the terminal.
-pub(super) fn table(header: &[&str]) -> Table {
-    let mut table = Table::new();
-    table.load_style(UTF8_FULL_CONDENSED).set_content_arrangement(ContentArrangement::Dynamic).set_header(header);
-    table
+/// A duration for a person, to the second, and to the minute when it is longer than an hour.
+pub(super) fn duration(seconds: u64) -> String {
+    match (seconds / 3600, seconds / 60 % 60, seconds % 60) {
+        (0, 0, seconds) => format!("{seconds} s"),
+        (0, minutes, seconds) => format!("{minutes} min {seconds} s"),
+        (hours, minutes, _) => format!("{hours} h {minutes} min"),
+    }
 }
 
-fn pretty(value: &Value) -> String {
-    // A JSON value always becomes text.
-    serde_json::to_string_pretty(value).unwrap_or_default()
+/// The state of an operation in a table.
+pub(super) fn status(status: Status) -> Cell {
+    match status {
+        Status::Succeeded => Cell::good(status),
+        Status::PartiallySucceeded => Cell::doubtful(status),
+        Status::Failed => Cell::bad(status),
+        Status::NotStarted | Status::Running => status.as_str().into(),
+    }
+}
+
+/// What became of an item in a table.
+pub(super) fn outcome(outcome: Outcome) -> Cell {
+    match outcome {
+        Outcome::Failed | Outcome::Missing => Cell::bad(outcome.as_str()),
+        Outcome::Stale | Outcome::Skipped | Outcome::Blocked => Cell::doubtful(outcome.as_str()),
+        _ => Cell::good(outcome.as_str()),
+    }
+}
+
+#[allow(clippy::disallowed_methods, reason = "TERM describes the terminal, whose door this is")]
+fn is_dumb() -> bool {
+    std::env::var_os("TERM").is_none_or(|term| term == "dumb")
 }

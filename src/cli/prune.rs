@@ -5,13 +5,14 @@ use indicatif::HumanBytes;
 use uuid::Uuid;
 
 use super::{
+    known_vaults,
     manual::Manual,
     now,
-    print::{End, Printer, table},
+    print::{Cell, End, Printer, table},
     vaults,
 };
 use crate::{
-    config::connect::Connections,
+    config::connect::{Connections, Role},
     error::{Error, ErrorKind, Result},
     jobs, json,
     model::VaultName,
@@ -28,6 +29,7 @@ pub(super) const MANUAL: Manual = Manual {
         ),
         ("One vault, by the policy in BACKUP_KEEP", "keyvault-backup prune contoso-prod"),
         ("One backup by its label", "keyvault-backup prune contoso-prod --remove before-upgrade"),
+        ("In a script, where nobody can be asked", "keyvault-backup prune --yes"),
     ],
     exits: &[
         (0, "what the policy does not keep was removed, or with --dry-run shown"),
@@ -56,6 +58,9 @@ pub(super) struct Prune {
     /// Remove this backup of the vault, by id or label, and no other: the policy is left aside. Can be repeated.
     #[arg(long, value_name = "BACKUP")]
     remove: Vec<Selector>,
+    /// Do it without asking.
+    #[arg(long, short)]
+    yes: bool,
 }
 
 /// What came of one vault; without a report it was a dry run.
@@ -67,11 +72,25 @@ impl Prune {
             let message = "Backups are removed by name from one vault at a time: name the vault before --remove.";
             return Err(Error::invalid("remove", message));
         }
-        let mut rows: Vec<Row> = Vec::new();
-        for vault in vaults(connections, &self.vaults)? {
-            let result = self.prune(connections, &vault).await;
-            rows.push((vault, result));
-        }
+        printer.needs_yes(self.yes || self.dry_run, "A prune removes backups")?;
+        let vaults = match &self.vaults[..] {
+            [] => vaults(connections, &[])?,
+            named => known_vaults(connections, &connections.repository(Role::Prune)?, named).await?,
+        };
+        let rows = if self.dry_run || self.yes {
+            self.each(connections, &vaults, self.dry_run, printer).await
+        } else {
+            let planned = self.each(connections, &vaults, true, printer).await;
+            let summary: Vec<String> = planned.iter().filter_map(summary).collect();
+            if summary.is_empty() {
+                // Nothing is to go, or nothing can be said: what there is to tell is told, and there is nothing to ask.
+                planned
+            } else if printer.confirm(&summary, "Remove them?").await {
+                self.each(connections, &vaults, false, printer).await
+            } else {
+                return Ok(printer.declined());
+            }
+        };
         if !printer.json_by_vault(&rows, |_, (plan, report)| json::prune(plan, report.as_ref())) {
             rows.iter().for_each(|row| print(printer, row));
         }
@@ -82,8 +101,38 @@ impl Prune {
         })))
     }
 
-    async fn prune(&self, connections: &Connections, vault: &VaultName) -> Result<(Plan, Option<Report>)> {
-        if self.dry_run {
+    /// One vault after the other.
+    async fn each(
+        &self,
+        connections: &Connections,
+        vaults: &[VaultName],
+        dry_run: bool,
+        printer: &Printer,
+    ) -> Vec<Row> {
+        let mut rows = Vec::new();
+        if !dry_run {
+            printer.when_stopped(
+                "What was removed is gone, and every backup that is listed is whole. Give the same command again: it \
+                 removes the rest.",
+            );
+        }
+        for vault in vaults {
+            let doing = if dry_run { "Looking at the backups of" } else { "Pruning" };
+            let bar = printer.wait(format!("{doing} {vault}"));
+            let result = self.prune(connections, vault, dry_run).await;
+            bar.finish();
+            rows.push((vault.clone(), result));
+        }
+        rows
+    }
+
+    async fn prune(
+        &self,
+        connections: &Connections,
+        vault: &VaultName,
+        dry_run: bool,
+    ) -> Result<(Plan, Option<Report>)> {
+        if dry_run {
             return Ok((jobs::plan_prune(connections, vault, &self.remove, now()).await?, None));
         }
         match jobs::prune(connections, vault, &self.remove, Uuid::new_v4(), now()).await? {
@@ -96,6 +145,22 @@ impl Prune {
                 Err(Error::new(ErrorKind::Busy, message))
             }
         }
+    }
+}
+
+/// What would be removed from a vault, if anything.
+fn summary((vault, result): &Row) -> Option<String> {
+    let plan = &result.as_ref().ok()?.0;
+    let removed: Vec<String> = plan.removed().map(|row| row.backup.to_string()).collect();
+    let blobs = format!("{} item blobs ({})", plan.unnamed.blobs, HumanBytes(plan.unnamed.bytes));
+    match removed.len() {
+        0 if plan.unnamed.blobs == 0 => None,
+        0 => Some(format!("Vault {vault}: {blobs} that no backup needs.")),
+        count => Some(format!(
+            "Vault {vault}: {count} of {} backups and {blobs}: {}.",
+            plan.backups.len(),
+            removed.join(", ")
+        )),
     }
 }
 
@@ -116,21 +181,21 @@ fn print(printer: &Printer, (vault, result): &Row) {
     let mut table = table(&["Backup", "Label", "Result", "Action", "Why"]);
     for row in &plan.backups {
         let action = match (row.is_removed(), report) {
-            (true, None) => "would be removed",
-            (true, Some(_)) => "remove",
-            (false, _) => "keep",
+            (true, None) => Cell::doubtful("would be removed"),
+            (true, Some(_)) => Cell::doubtful("remove"),
+            (false, _) => "keep".into(),
         };
         let quality = match row.quality {
-            Quality::Whole => "Succeeded",
-            Quality::Incomplete => "Incomplete",
-            Quality::Unreadable => "Unreadable",
+            Quality::Whole => Cell::good("Succeeded"),
+            Quality::Incomplete => Cell::doubtful("Incomplete"),
+            Quality::Unreadable => Cell::bad("Unreadable"),
         };
         let label = row.backup.label.as_ref().map(ToString::to_string).unwrap_or_default();
         let reasons: Vec<String> = row.reasons.iter().map(ToString::to_string).collect();
-        table.add_row([row.backup.id.as_str(), &label, quality, action, &reasons.join(", ")]);
+        table.add_row([row.backup.id.as_str().into(), label.into(), quality, action, reasons.join(", ").into()]);
     }
     printer.line(format!("Vault {vault}"));
-    printer.line(table);
+    printer.table(table);
     match report {
         Some(report) => printer.line(plan.describe(report)),
         None => printer.line(format!(

@@ -13,11 +13,11 @@ use uuid::Uuid;
 use super::{
     manual::Manual,
     name, now,
-    print::{End, Printer, table},
+    print::{Cell, End, Printer, Work, outcome, table},
 };
 use crate::{
     config::connect::{Connections, Role},
-    error::{Error, ErrorKind, Result},
+    error::{Error, Result},
     jobs::{self, RestoreRequest},
     json,
     operation::{Attempts, abandoned},
@@ -86,6 +86,9 @@ pub(super) struct Restore {
     /// Show what would be done and change nothing.
     #[arg(long)]
     dry_run: bool,
+    /// Do it without asking.
+    #[arg(long, short)]
+    yes: bool,
     /// The id of an interrupted restore, to go on with it.
     #[arg(long, value_name = "ID")]
     resume: Option<Uuid>,
@@ -93,31 +96,40 @@ pub(super) struct Restore {
 
 impl Restore {
     pub(super) async fn run(self, connections: &Connections, printer: &Printer) -> Result<End> {
-        let Self { vault, to, backup, items, on_conflict, on_deleted, dry_run, resume } = self;
+        let Self { vault, to, backup, items, on_conflict, on_deleted, dry_run, yes, resume } = self;
         let (vault, target_vault) = (name(connections, &vault)?, name(connections, &to)?);
         let request = RestoreRequest { vault, backup, target_vault, items, on_conflict, on_deleted };
-        restore(connections, request, dry_run, resume, printer).await
+        if dry_run {
+            show_plan(connections, &request, printer).await
+        } else {
+            restore(connections, request, yes, resume, printer).await
+        }
     }
 }
 
 async fn restore(
     connections: &Connections,
     request: RestoreRequest,
-    dry_run: bool,
+    yes: bool,
     resume: Option<Uuid>,
     printer: &Printer,
 ) -> Result<End> {
     connections.config().check_restore_target(&request.target_vault)?;
+    // What only adds items needs nobody's yes where nobody can be asked: an unattended recovery must not stand still.
+    let takes_away = request.on_conflict == OnConflict::Replace || request.on_deleted == OnDeleted::Purge;
+    printer.needs_yes(yes || !takes_away, "This restore may delete and purge items of the target vault")?;
     let repository = connections.repository(Role::Restore)?;
-    if dry_run {
-        let plan = jobs::plan_restore(connections, &request).await?;
-        print_plan(printer, &plan);
-        warn_of_losses(&repository, &request, printer).await;
-        return Ok(End::GOOD);
-    }
     // That is a mistake of the command, not an operation that fails.
     jobs::check_restore(connections, &request).await?;
     warn_of_losses(&repository, &request, printer).await;
+    let mut agreed = None;
+    if !yes && printer.can_ask() {
+        let plan = plan(connections, &request, printer).await?;
+        if !printer.confirm(&summary(&plan), "Restore?").await {
+            return Ok(printer.declined());
+        }
+        agreed = Some(plan);
+    }
     let now = now();
     let mut operation = Operation::new(
         resume.unwrap_or_else(Uuid::new_v4),
@@ -137,22 +149,43 @@ async fn restore(
     if !operation.status.is_final() || abandoned::is_given_up(&operation) {
         let id = operation.id;
         let progress = Arc::new(Progress::default());
-        let bar = printer.progress(&format!("Restoring into {}", request.target_vault), &progress);
-        let work = jobs::restore(connections, operation, Attempts::Last, &progress, now);
-        let result = tokio::select! {
-            result = work => result,
-            _ = tokio::signal::ctrl_c() => {
-                let message = format!(
-                    "Stopped. What was restored stays; go on with the same command and --resume {id}."
-                );
-                Err(Error::new(ErrorKind::Unavailable, message))
-            }
-        };
+        printer.when_stopped(format!("What was restored stays; go on with the same command and --resume {id}."));
+        let bar = printer.begin(Work {
+            title: format!("Restoring into {}", request.target_vault),
+            kind: OperationKind::Restore.as_str(),
+            operation: Some(id),
+            vault: &request.target_vault,
+            progress: &progress,
+            pacing: Some(connections.pacing(&request.target_vault)),
+        });
+        let result = jobs::restore(connections, operation, agreed, Attempts::Last, &progress, now).await;
         bar.finish();
         operation = result?;
     }
     print(printer, &operation);
-    Ok(End::of_operations([Ok(&operation)]))
+    let end = End::of_operations([Ok(&operation)]);
+    if end != End::GOOD {
+        printer.hint(
+            "What to do next: put right what is named above, then give the same command again: what is in place is \
+             recognised and left alone. --dry-run shows what is left to do; --on-conflict replace replaces what holds a \
+             name, after a safety copy.",
+        );
+    }
+    Ok(end)
+}
+
+async fn show_plan(connections: &Connections, request: &RestoreRequest, printer: &Printer) -> Result<End> {
+    connections.config().check_restore_target(&request.target_vault)?;
+    print_plan(printer, &plan(connections, request, printer).await?);
+    warn_of_losses(&connections.repository(Role::Restore)?, request, printer).await;
+    Ok(End::GOOD)
+}
+
+async fn plan(connections: &Connections, request: &RestoreRequest, printer: &Printer) -> Result<Plan> {
+    let bar = printer.wait(format!("Looking at vault {}", request.target_vault));
+    let plan = jobs::plan_restore(connections, request).await;
+    bar.finish();
+    plan
 }
 
 /// After a disaster, `latest` is a backup of what was left: says so, and which one holds what is gone. Why a backup cannot
@@ -180,10 +213,10 @@ fn print(printer: &Printer, operation: &Operation) {
     let mut table = table(&["Item", "Result", "Version"]);
     for report in &operation.items {
         let version = report.version.as_deref().unwrap_or_default();
-        table.add_row([&report.item.to_string(), report.outcome.as_str(), version]);
+        table.add_row([report.item.to_string().into(), outcome(report.outcome), version.into()]);
     }
     if !operation.items.is_empty() {
-        printer.line(table);
+        printer.table(table);
     }
     printer.line(format!("{}: {}", operation.status, operation.message.as_deref().unwrap_or_default()));
     printer.troubles(operation);
@@ -197,12 +230,42 @@ fn print_plan(printer: &Printer, plan: &Plan) {
     let mut table = table(&["Item", "Action", "Version", "Why"]);
     for step in &plan.steps {
         let why = step.reason.as_deref().unwrap_or_default();
-        table.add_row([&step.item.to_string(), step.action.as_str(), &step.version, why]);
+        table.add_row([step.item.to_string().into(), action(step.action), step.version.as_ref().into(), why.into()]);
     }
-    printer.line(table);
-    printer.line(format!(
+    printer.table(table);
+    printer.line(format!("{} Nothing was changed.", describe(plan)));
+}
+
+/// What somebody must know before saying yes: what is lost is named, everything else counted.
+fn summary(plan: &Plan) -> Vec<String> {
+    const MOST: usize = 10;
+    let mut lines = vec![describe(plan)];
+    for (action, what) in [(Action::Replace, "Replaced, after a safety copy"), (Action::Blocked, "Blocked")] {
+        let mut items: Vec<String> =
+            plan.steps.iter().filter(|step| step.action == action).map(|step| step.item.to_string()).collect();
+        if items.is_empty() {
+            continue;
+        }
+        let more = items.len().saturating_sub(MOST);
+        items.truncate(MOST);
+        let more = if more > 0 { format!(" and {more} more; --dry-run shows all") } else { String::new() };
+        lines.push(format!("{what}: {}{more}.", items.join(", ")));
+    }
+    lines
+}
+
+fn action(action: Action) -> Cell {
+    match action {
+        Action::Replace | Action::Skip => Cell::doubtful(action.as_str()),
+        Action::Blocked => Cell::bad(action.as_str()),
+        Action::Restore | Action::Recover | Action::AlreadyPresent => action.as_str().into(),
+    }
+}
+
+fn describe(plan: &Plan) -> String {
+    format!(
         "Backup {} of vault {} into vault {}: {} to restore, {} to recover, {} to replace, {} present, {} skipped, {} blocked. \
-         It takes about {}. Nothing was changed.",
+         It takes about {}.",
         plan.backup_id,
         plan.vault,
         plan.target_vault,
@@ -213,5 +276,5 @@ fn print_plan(printer: &Printer, plan: &Plan) {
         plan.count(Action::Skip),
         plan.count(Action::Blocked),
         HumanDuration(Duration::from_secs(plan.estimated_seconds))
-    ));
+    )
 }

@@ -6,13 +6,13 @@ use indicatif::HumanBytes;
 use super::{
     manual::Manual,
     name,
-    print::{End, Printer, table},
+    print::{Cell, End, Printer, table},
 };
 use crate::{
     config::connect::{Connections, Role},
     error::Result,
     json,
-    repository::{Selector, manifest::Manifest},
+    repository::manifest::Manifest,
 };
 
 pub(super) const MANUAL: Manual = Manual {
@@ -43,8 +43,7 @@ pub(super) struct Show {
 impl Show {
     pub(super) async fn run(self, connections: &Connections, printer: &Printer) -> Result<End> {
         let repository = connections.repository(Role::Restore)?;
-        let selector: Selector = self.backup.parse()?;
-        let backup = repository.find(&name(connections, &self.vault)?, &selector).await?;
+        let backup = repository.find_named(&name(connections, &self.vault)?, &self.backup).await?;
         print(printer, &repository.open(&backup).await?);
         Ok(End::GOOD)
     }
@@ -59,23 +58,23 @@ fn print(printer: &Printer, manifest: &Manifest) {
     let mut table = table(&["Item", "Version", "Versions", "Enabled", "Updated", "Size", "Stale"]);
     for item in items {
         table.add_row([
-            item.id.to_string(),
-            item.version.to_string(),
-            item.versions.to_string(),
-            if item.attributes.enabled { "yes".into() } else { "no".into() },
-            item.attributes.updated.to_string(),
-            HumanBytes(item.size).to_string(),
-            item.stale.as_ref().map(|stale| stale.code.clone()).unwrap_or_default(),
+            item.id.to_string().into(),
+            item.version.as_ref().into(),
+            item.versions.to_string().into(),
+            if item.attributes.enabled { "yes" } else { "no" }.into(),
+            printer.time(item.attributes.updated).into(),
+            HumanBytes(item.size).to_string().into(),
+            item.stale.as_ref().map_or_else(|| "".into(), |stale| Cell::doubtful(&stale.code)),
         ]);
     }
-    printer.line(table);
+    printer.table(table);
     printer.line(format!(
         "Backup {} of vault {}, {}, finished {}: {} keys, {} secrets, {} certificates; {} managed items are held by \
          their certificates.",
         header.backup_id,
         header.vault,
         header.status,
-        header.finished_at,
+        printer.time(header.finished_at),
         header.counts.keys,
         header.counts.secrets,
         header.counts.certificates,

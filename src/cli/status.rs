@@ -4,9 +4,10 @@ use clap::Args;
 use serde_json::{Value, json};
 
 use super::{
+    known_vaults,
     manual::Manual,
-    name, now,
-    print::{End, Printer, table},
+    now,
+    print::{Cell, End, Printer, status, table},
 };
 use crate::{
     config::connect::{Connections, Role},
@@ -57,12 +58,14 @@ impl Status {
             max_age: config.max_age,
             now: now(),
         };
+        let bar = printer.wait(format!("Reading {}", repository.describe()));
         let vaults = if self.vaults.is_empty() {
             coverage::vaults(&repository, &terms.scope).await?
         } else {
-            self.vaults.iter().map(|vault| name(connections, vault)).collect::<Result<Vec<_>>>()?
+            known_vaults(connections, &repository, &self.vaults).await?
         };
         let rows = coverage::look(&repository, vaults, &terms).await;
+        bar.finish();
         print(printer, &repository.describe(), &rows);
         Ok(End::of_attention(rows.iter().map(|row| Ok(!row.attention.is_empty()))))
     }
@@ -92,22 +95,26 @@ fn print(printer: &Printer, place: &str, rows: &[Coverage]) {
     ]);
     for row in rows {
         let counts = row.newest.as_ref().and_then(|(_, header)| header.as_ref().ok()).map(|header| header.counts);
-        let number = |number: Option<u64>| number.map(|number| number.to_string()).unwrap_or_default();
+        let number = |number: Option<u64>| number.map_or_else(|| "".into(), Cell::none_is_good);
+        let has = |cause| row.attention.iter().any(|reason| reason.cause == cause);
         let causes: Vec<&str> = row.attention.iter().map(|reason| reason.cause.as_str()).collect();
         table.add_row([
-            row.vault.to_string(),
-            if row.in_scope { "yes" } else { "no" }.to_owned(),
-            row.newest_good.as_ref().map_or_else(|| "none".to_owned(), |good| good.backup_id.to_string()),
-            row.age.map(age).unwrap_or_default(),
+            row.vault.as_str().into(),
+            if row.in_scope { "yes" } else { "no" }.into(),
+            row.newest_good.as_ref().map_or_else(|| Cell::bad("none"), |good| good.backup_id.as_str().into()),
+            match row.age.map(age) {
+                Some(age) if has(Cause::TooOld) => Cell::bad(age),
+                age => age.unwrap_or_default().into(),
+            },
             number(counts.map(|counts| counts.stale)),
             number(counts.map(|counts| counts.missing)),
-            outcome(row.last_backup.as_ref()),
-            outcome(row.last_verify.as_ref()),
-            outcome(row.last_drill.as_ref()),
-            causes.join(", "),
+            outcome(printer, row.last_backup.as_ref()),
+            outcome(printer, row.last_verify.as_ref()),
+            outcome(printer, row.last_drill.as_ref()),
+            if causes.is_empty() { Cell::good("ok") } else { Cell::bad(causes.join(", ")) },
         ]);
     }
-    printer.line(table);
+    printer.table(table);
     for row in rows {
         row.attention.iter().for_each(|reason| printer.complain(&reason.message));
         complain_of_items(printer, row);
@@ -141,8 +148,8 @@ fn age(seconds: u64) -> String {
 }
 
 /// How it ended and, below that, on which day.
-fn outcome(operation: Option<&Operation>) -> String {
-    let Some(last) = operation else { return "never".to_owned() };
-    let ended = last.finished_at.unwrap_or(last.updated_at).to_string();
-    format!("{}\n{}", last.status, ended.split('T').next().unwrap_or_default())
+fn outcome(printer: &Printer, operation: Option<&Operation>) -> Cell {
+    let Some(last) = operation else { return "never".into() };
+    let ended = printer.time(last.finished_at.unwrap_or(last.updated_at));
+    status(last.status).with_line(ended.split('T').next().unwrap_or_default())
 }

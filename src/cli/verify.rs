@@ -8,9 +8,10 @@ use serde_json::json;
 use uuid::Uuid;
 
 use super::{
+    known_vaults,
     manual::Manual,
-    name, now,
-    print::{End, Printer, table},
+    now,
+    print::{Cell, End, Printer, Work, status, table},
 };
 use crate::{
     config::connect::{Connections, Role},
@@ -18,7 +19,7 @@ use crate::{
     jobs, json,
     model::VaultName,
     operation::Attempts,
-    report::Progress,
+    report::{Progress, Status},
     repository::{
         Repository,
         findings::{Finding, Findings},
@@ -64,25 +65,20 @@ impl Verify {
     pub(super) async fn run(self, connections: &Connections, printer: &Printer) -> Result<End> {
         let repository = connections.repository(Role::Backup)?;
         let vaults = self.vaults(connections, &repository).await?;
-        let work = async {
-            let mut outcomes = Vec::new();
-            // One after the other: each uses all there is of bandwidth, and memory for one index.
-            for vault in vaults {
-                let result = verify(connections, &repository, &vault, printer).await;
-                outcomes.push((vault, result));
-            }
-            outcomes
-        };
-        let outcomes = tokio::select! {
-            outcomes = work => outcomes,
-            _ = tokio::signal::ctrl_c() => {
-                let message = "Stopped. Nothing was changed. Give the command again: it goes on where it was.";
-                return Err(Error::new(ErrorKind::Unavailable, message));
-            }
-        };
+        printer.when_stopped("Nothing was changed. Give the same command again: it goes on where it was.");
+        let mut outcomes = Vec::new();
+        // One after the other: each uses all there is of bandwidth, and memory for one index.
+        for vault in vaults {
+            let result = verify(connections, &repository, &vault, printer).await;
+            outcomes.push((vault, result));
+        }
         print(printer, &outcomes);
         let is_damaged = |outcome: &Outcome| matches!(&outcome.1, Ok((_, Some(found))) if found.damage() > 0);
         if outcomes.iter().any(is_damaged) {
+            printer.hint(
+                "What to do next: back the vault up again, which reads anew what is damaged, while the vault still holds it. \
+                 Until then restore from a backup that is not named above.",
+            );
             return Ok(End::DAMAGED);
         }
         Ok(End::of_operations(outcomes.iter().map(|(_, result)| result.as_ref().map(|(operation, _)| operation))))
@@ -90,7 +86,7 @@ impl Verify {
 
     async fn vaults(&self, connections: &Connections, repository: &Repository) -> Result<Vec<VaultName>> {
         if !self.vaults.is_empty() {
-            return self.vaults.iter().map(|vault| name(connections, vault)).collect();
+            return known_vaults(connections, repository, &self.vaults).await;
         }
         let vaults = repository.vaults().await?;
         if vaults.is_empty() {
@@ -110,7 +106,14 @@ async fn verify(
     let now = now();
     let operation = Operation::new(Uuid::new_v4(), OperationKind::Verify, vault.clone(), json!({}), now);
     let progress = Arc::new(Progress::default());
-    let bar = printer.progress(&format!("Verifying {vault}"), &progress);
+    let bar = printer.begin(Work {
+        title: format!("Verifying {vault}"),
+        kind: OperationKind::Verify.as_str(),
+        operation: Some(operation.id),
+        vault,
+        progress: &progress,
+        pacing: None,
+    });
     let result = async {
         repository.create_operation(&operation).await?;
         jobs::verify(connections, operation, Attempts::Last, &progress, now).await
@@ -129,15 +132,16 @@ fn print(printer: &Printer, outcomes: &[Outcome]) {
         match result {
             Ok((operation, Some(found))) => {
                 let notes = found.findings.iter().filter(|finding| !finding.is_damage()).count();
-                let mut row = vec![vault.to_string(), operation.status.to_string()];
-                row.extend([found.backups, found.sound_backups, found.blobs].map(|count| count.to_string()));
-                row.extend([HumanBytes(found.bytes).to_string(), found.damage().to_string(), notes.to_string()]);
+                let mut row: Vec<Cell> = vec![vault.as_str().into(), status(operation.status)];
+                row.extend([found.backups, found.sound_backups, found.blobs].map(|count| count.to_string().into()));
+                let damage = if found.damage() > 0 { Cell::bad(found.damage()) } else { "0".into() };
+                row.extend([HumanBytes(found.bytes).to_string().into(), damage, notes.to_string().into()]);
                 vaults.add_row(row);
             }
-            _ => drop(vaults.add_row([vault.as_str(), "Failed"])),
+            _ => vaults.add_row([vault.as_str().into(), status(Status::Failed)]),
         }
     }
-    printer.line(vaults);
+    printer.table(vaults);
     let found: Vec<&Findings> = outcomes.iter().filter_map(|(_, result)| result.as_ref().ok()?.1.as_ref()).collect();
     if found.iter().any(|found| !found.findings.is_empty()) {
         let mut findings = table(&["Finding", "Vault", "Item", "Backups", "Blob"]);
@@ -145,15 +149,19 @@ fn print(printer: &Printer, outcomes: &[Outcome]) {
             for finding in &found.findings {
                 let Finding { item, backups, blob, .. } = finding;
                 findings.add_row([
-                    finding.finding.as_str().to_owned(),
-                    found.vault.to_string(),
-                    item.as_ref().map(ToString::to_string).unwrap_or_default(),
-                    backups.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n"),
-                    blob.clone(),
+                    if finding.is_damage() {
+                        Cell::bad(finding.finding.as_str())
+                    } else {
+                        finding.finding.as_str().into()
+                    },
+                    found.vault.as_str().into(),
+                    item.as_ref().map(ToString::to_string).unwrap_or_default().into(),
+                    backups.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n").into(),
+                    blob.as_str().into(),
                 ]);
             }
         }
-        printer.line(findings);
+        printer.table(findings);
     }
     for (vault, result) in outcomes {
         match result {

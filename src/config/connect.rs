@@ -66,11 +66,13 @@ impl Connections {
 
     /// A vault, called by the identity of that part.
     pub fn vault(&self, name: &VaultName, role: Role) -> Result<Vault> {
-        let pacing = {
-            let mut known = self.pacing.lock().unwrap_or_else(PoisonError::into_inner);
-            known.entry(name.clone()).or_insert_with(|| Pacing::new(self.config.requests_per_second)).clone()
-        };
-        Vault::new(name.clone(), self.config.cloud, self.credential(role)?, self.transport()?, pacing)
+        Vault::new(name.clone(), self.config.cloud, self.credential(role)?, self.transport()?, self.pacing(name))
+    }
+
+    /// The pacing of a vault, which knows how many requests were sent and refused.
+    pub fn pacing(&self, name: &VaultName) -> Arc<Pacing> {
+        let mut known = self.pacing.lock().unwrap_or_else(PoisonError::into_inner);
+        known.entry(name.clone()).or_insert_with(|| Pacing::new(self.config.requests_per_second)).clone()
     }
 
     /// The backups, read and written by the identity of that part.

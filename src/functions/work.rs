@@ -179,7 +179,7 @@ pub(super) async fn restore(connections: &Connections, invocation: &Invocation, 
         return Ok(ended_before(&operation));
     }
     let attempts = attempts(invocation);
-    end(jobs::restore(connections, operation, attempts, &Progress::default(), now).await?)
+    end(jobs::restore(connections, operation, None, attempts, &Progress::default(), now).await?)
 }
 
 fn attempts(invocation: &Invocation) -> Attempts {

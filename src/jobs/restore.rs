@@ -49,8 +49,7 @@ pub async fn plan_restore(connections: &Connections, request: &RestoreRequest) -
 /// in it. Asks no vault, and reads the manifest only when there are patterns.
 pub async fn check_restore(connections: &Connections, request: &RestoreRequest) -> Result<()> {
     let repository = connections.repository(Role::Restore)?;
-    let selector: Selector = request.backup.parse()?;
-    let backup = repository.find(&request.vault, &selector).await?;
+    let backup = repository.find_named(&request.vault, &request.backup).await?;
     let filter = ItemFilter::new(&request.items)?;
     if !filter.is_all() {
         restore::chosen(&repository.open(&backup).await?, &filter)?;
@@ -59,9 +58,12 @@ pub async fn check_restore(connections: &Connections, request: &RestoreRequest) 
 }
 
 /// Restores what the operation's request names. See [`attempt`] for what is returned and recorded.
+///
+/// `agreed` is a plan that somebody has seen and said yes to: then that one is done, and none is made.
 pub async fn restore(
     connections: &Connections,
     operation: Operation,
+    agreed: Option<Plan>,
     attempts: Attempts,
     progress: &Progress,
     now: Timestamp,
@@ -76,12 +78,13 @@ pub async fn restore(
         let (manifest, plan, resumed) = match repository.kept_plan(id).await? {
             Some(kept) => {
                 let plan: Plan = decode_plan(&kept)?;
-                let backup = repository.find(&request.vault, &Selector::Id(plan.backup_id.clone())).await?;
-                (repository.open(&backup).await?, plan, true)
+                (planned_backup(&repository, &request, &plan).await?, plan, true)
             }
             None => {
-                let planning = plan(connections, &repository, &request).instrument(debug_span!("plan"));
-                let (manifest, mut plan) = planning.await?;
+                let (manifest, mut plan) = match agreed {
+                    Some(plan) => (planned_backup(&repository, &request, &plan).await?, plan),
+                    None => plan(connections, &repository, &request).instrument(debug_span!("plan")).await?,
+                };
                 if restore_options(connections, &request)?.may_replace() {
                     plan.safety_backup = Some(BackupId::new(now, id.as_fields().0));
                 }
@@ -105,14 +108,19 @@ pub async fn restore(
     result
 }
 
+/// The backup that a plan was made for, whatever the newest is by now.
+async fn planned_backup(repository: &Repository, request: &RestoreRequest, plan: &Plan) -> Result<Manifest> {
+    let backup = repository.find(&request.vault, &Selector::Id(plan.backup_id.clone())).await?;
+    repository.open(&backup).await
+}
+
 async fn plan(
     connections: &Connections,
     repository: &Repository,
     request: &RestoreRequest,
 ) -> Result<(Manifest, Plan)> {
     connections.config().check_restore_target(&request.target_vault)?;
-    let selector: Selector = request.backup.parse()?;
-    let backup = repository.find(&request.vault, &selector).await?;
+    let backup = repository.find_named(&request.vault, &request.backup).await?;
     let manifest = repository.open(&backup).await?;
     let vault = connections.vault(&request.target_vault, Role::Restore)?;
     let plan = restore::plan(&manifest, &vault, &restore_options(connections, request)?).await?;

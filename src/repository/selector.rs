@@ -2,9 +2,10 @@
 
 use std::{fmt, str::FromStr};
 
+use super::{BackupRef, Repository};
 use crate::{
     error::{Error, ErrorKind, Result},
-    model::{BackupId, Label, Timestamp},
+    model::{BackupId, Label, Timestamp, VaultName, did_you_mean},
 };
 
 /// One of the ways to name a backup.
@@ -53,4 +54,25 @@ impl fmt::Display for Selector {
             Self::At(moment) => moment.fmt(f),
         }
     }
+}
+
+impl Repository {
+    /// The backup of a vault that a person names. What is neither an id nor anything else that names a backup may be a
+    /// slip of the finger: then the error says which one may have been meant.
+    pub async fn find_named(&self, vault: &VaultName, text: &str) -> Result<BackupRef> {
+        match text.parse::<Selector>() {
+            Ok(selector) => self.find(vault, &selector).await,
+            Err(error) => {
+                let backups = self.backups(vault).await.unwrap_or_default();
+                Err(error.adding(&meant(text, &backups)))
+            }
+        }
+    }
+}
+
+/// The ids and labels that are near to what was written.
+pub(super) fn meant(written: &str, backups: &[BackupRef]) -> String {
+    let ids = backups.iter().map(|backup| backup.id.to_string());
+    let labels = backups.iter().filter_map(|backup| backup.label.as_ref().map(ToString::to_string));
+    did_you_mean(written, ids.chain(labels))
 }

@@ -9,7 +9,7 @@ use tokio::sync::OnceCell;
 use super::{OnConflict, OnDeleted, Options, execute::differences};
 use crate::{
     error::{Error, ErrorKind, Result},
-    model::{BackupId, ItemId, Kind, VaultName, filter::ItemFilter},
+    model::{BackupId, ItemId, Kind, VaultName, did_you_mean, filter::ItemFilter},
     repository::manifest::{Item, Manifest},
     vault::{Current, Vault},
 };
@@ -130,11 +130,14 @@ pub async fn plan(manifest: &Manifest, target: &Vault, options: &Options) -> Res
 pub fn chosen<'a>(manifest: &'a Manifest, filter: &ItemFilter) -> Result<Vec<&'a Item>> {
     let chosen: Vec<&Item> = manifest.items.iter().filter(|item| filter.matches(&item.id)).collect();
     if chosen.is_empty() && !manifest.items.is_empty() {
+        let names: Vec<String> = manifest.items.iter().map(|item| item.id.to_string()).collect();
+        let wanted = filter.patterns().iter().filter(|pattern| !pattern.starts_with('!'));
         let message = format!(
-            "No item of backup {} matches {}. `keyvault-backup show` lists its {} items.",
+            "No item of backup {} matches {}. `keyvault-backup show` lists its {} items.{}",
             manifest.header.backup_id,
             filter.patterns().join(", "),
-            manifest.items.len()
+            manifest.items.len(),
+            wanted.map(|pattern| did_you_mean(pattern, &names)).collect::<String>()
         );
         return Err(Error::invalid("items", message));
     }

@@ -29,6 +29,7 @@ use url::Url;
 use uuid::Uuid;
 
 use self::lease::AzureLease;
+pub use self::lease::all_given_back;
 use self::refusal::{Answer, Deed, explain};
 use self::retry::{deadline, with_retries};
 use super::{Create, Entry, LEASE, Lease, Store, check_name};

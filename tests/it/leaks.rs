@@ -139,14 +139,14 @@ async fn the_command_line_shows_no_secret_at_trace_level() {
             vec!["restore", "contoso-prod", "--to", "contoso-dr", "--dry-run"],
             vec!["restore", "contoso-prod", "--to", "contoso-dr"],
             vec!["restore", "contoso-prod", "--to", "contoso-dr", "--output", "json"],
-            vec!["drill", "contoso-prod", "--into", "contoso-drill"],
+            vec!["drill", "contoso-prod", "--into", "contoso-drill", "--yes"],
             vec!["show", "contoso-prod", "--output", "json"],
             vec!["list", "contoso-prod"],
             vec!["status", "--output", "json"],
             vec!["guard", "contoso-prod"],
             vec!["verify", "contoso-prod"],
             vec!["copy", "--to", &copy],
-            vec!["prune", "--backup-keep", "last=1", "--output", "json"],
+            vec!["prune", "--yes", "--backup-keep", "last=1", "--output", "json"],
         ] {
             let ran = azure.run_with(&[("LOG_LEVEL", "trace")], &arguments).await;
             assert_eq!(

@@ -59,10 +59,10 @@ impl Scenario {
             Self::FullBackup => &["backup", SOURCE, "--full", "--label", label],
             Self::Restore => &["restore", SOURCE, "--to", TARGET, "--resume", operation],
             Self::Replacement => {
-                &["restore", SOURCE, "--to", TARGET, "--on-conflict", "replace", "--resume", operation]
+                &["restore", SOURCE, "--to", TARGET, "--on-conflict", "replace", "--yes", "--resume", operation]
             }
-            Self::Prune => &["prune", SOURCE],
-            Self::Drill => &["drill", SOURCE],
+            Self::Prune => &["prune", SOURCE, "--yes"],
+            Self::Drill => &["drill", SOURCE, "--yes"],
         };
         words.iter().map(|word| (*word).to_owned()).collect()
     }

@@ -6,7 +6,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use azure_storage_blob::BlobClient;
 use tokio::runtime::Handle;
-use tokio::task::AbortHandle;
+use tokio::task::{AbortHandle, JoinHandle};
 use tokio::time::{Instant, sleep, timeout};
 use tracing::Instrument as _;
 
@@ -21,6 +21,19 @@ const RETRY: Duration = Duration::from_secs(2);
 
 /// How long one renewal or the release may take.
 const PATIENCE: Duration = Duration::from_secs(5);
+
+/// Leases that were dropped and are being given back.
+static GIVING_BACK: Mutex<Vec<JoinHandle<()>>> = Mutex::new(Vec::new());
+
+/// Waits until every lease that was dropped is given back, or cannot be soon: for a process that is about to end in the
+/// midst of its work. The next one then need not wait until the lease ends by itself.
+pub async fn all_given_back() {
+    let releases = std::mem::take(&mut *GIVING_BACK.lock().unwrap_or_else(PoisonError::into_inner));
+    for release in releases {
+        // It ends in any case: its patience is bounded.
+        let _ = release.await;
+    }
+}
 
 pub(super) struct AzureLease {
     holding: Arc<Holding>,
@@ -64,7 +77,10 @@ impl Drop for AzureLease {
             && let Ok(runtime) = Handle::try_current()
         {
             let holding = self.holding.clone();
-            runtime.spawn(async move { release(&holding).await }.in_current_span());
+            let release = runtime.spawn(async move { release(&holding).await }.in_current_span());
+            let mut giving_back = GIVING_BACK.lock().unwrap_or_else(PoisonError::into_inner);
+            giving_back.retain(|release| !release.is_finished());
+            giving_back.push(release);
         }
     }
 }

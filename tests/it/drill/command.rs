@@ -23,7 +23,7 @@ async fn backed_up() -> LocalAzure {
 async fn a_drill_prints_what_it_took_and_leaves_nothing_but_its_record() {
     let azure = backed_up().await;
     let before = azure.vaults.snapshot(TARGET);
-    let ran = azure.run(&["drill", SOURCE, "--into", TARGET]).await;
+    let ran = azure.run(&["drill", SOURCE, "--into", TARGET, "--yes"]).await;
     assert_eq!((ran.code, ran.stderr.as_str()), (0, ""), "{ran:?}");
     for part in ["Restore", "Clean up", "Succeeded: Backup 2", "all 10 items came back as they were backed up"] {
         assert!(ran.stdout.contains(part), "{part}: {}", ran.stdout);
@@ -33,7 +33,7 @@ async fn a_drill_prints_what_it_took_and_leaves_nothing_but_its_record() {
     let ran = azure
         .run_with(
             &[("DRILL_VAULT", TARGET)],
-            &["drill", SOURCE, "--backup", "first", "--sample", "4", "--output", "json"],
+            &["drill", SOURCE, "--backup", "first", "--sample", "4", "--yes", "--output", "json"],
         )
         .await;
     let body = ran.json();
@@ -62,7 +62,7 @@ async fn a_drill_that_brings_back_only_a_part_ends_with_3_and_says_what() {
     let azure = backed_up().await;
     let blob = azure.items(SOURCE).into_iter().find(|path| path.display().to_string().contains("/secrets/")).unwrap();
     fs::remove_file(blob).unwrap();
-    let ran = azure.run(&["drill", SOURCE, "--into", TARGET]).await;
+    let ran = azure.run(&["drill", SOURCE, "--into", TARGET, "--yes"]).await;
     assert_eq!(ran.code, 3, "{ran:?}");
     assert!(ran.stdout.contains("10 items were tried, and 1 did not come back"), "{ran:?}");
     assert!(ran.stderr.contains("The stored backup of secrets/"), "{ran:?}");
@@ -74,7 +74,7 @@ async fn a_vault_that_is_not_fit_is_refused_whoever_names_it() {
     let azure = backed_up().await;
     let both = format!("{SOURCE},{TARGET}");
     let refused = async |changes: &[(&str, &str)], arguments: &[&str], code: i32, part: &str| {
-        let ran = azure.run_with(changes, &[&["drill"], arguments].concat()).await;
+        let ran = azure.run_with(changes, &[&["drill", "--yes"], arguments].concat()).await;
         assert_eq!((ran.code, ran.stdout.as_str()), (code, ""), "{arguments:?}: {ran:?}");
         assert!(ran.stderr.contains(part), "{arguments:?}: {ran:?}");
     };
@@ -89,7 +89,7 @@ async fn a_vault_that_is_not_fit_is_refused_whoever_names_it() {
     assert_eq!(azure.changes_asked_for(), Vec::<String>::new());
 
     azure.vaults.set_secret(TARGET, "theirs", "value");
-    let ran = azure.run(&["drill", SOURCE, "--into", TARGET]).await;
+    let ran = azure.run(&["drill", SOURCE, "--into", TARGET, "--yes"]).await;
     assert_eq!(ran.code, 1, "{ran:?}");
     assert!(ran.stdout.starts_with("Failed: ") && ran.stderr.contains("is not empty"), "{ran:?}");
     assert_eq!(azure.changes_asked_for(), Vec::<String>::new());
@@ -98,7 +98,7 @@ async fn a_vault_that_is_not_fit_is_refused_whoever_names_it() {
 #[tokio::test]
 async fn a_vault_with_no_backup_scope_is_not_drilled_in_itself() {
     let azure = backed_up().await;
-    let ran = azure.run_with(&[("BACKUP_VAULTS", "")], &["drill", SOURCE, "--into", SOURCE]).await;
+    let ran = azure.run_with(&[("BACKUP_VAULTS", "")], &["drill", SOURCE, "--into", SOURCE, "--yes"]).await;
     assert_eq!(ran.code, 2, "{ran:?}");
     assert!(ran.stderr.contains("cannot be drilled in itself"), "{ran:?}");
     assert_eq!(azure.changes_asked_for(), Vec::<String>::new());
@@ -108,7 +108,7 @@ async fn a_vault_with_no_backup_scope_is_not_drilled_in_itself() {
 async fn a_drill_that_is_stopped_says_what_happens_to_what_it_restored() {
     let azure = backed_up().await;
     let mut command = tokio::process::Command::new(BINARY);
-    command.args(["drill", SOURCE, "--into", TARGET]).env_clear().envs(azure.settings()).kill_on_drop(true);
+    command.args(["drill", SOURCE, "--into", TARGET, "--yes"]).env_clear().envs(azure.settings()).kill_on_drop(true);
     // So slow that it cannot be at its end when it is stopped.
     command.env("BACKUP_REQUESTS_PER_SECOND", "5").stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
     let child = command.spawn().unwrap();
@@ -123,6 +123,6 @@ async fn a_drill_that_is_stopped_says_what_happens_to_what_it_restored() {
     assert!(std::process::Command::new("kill").args(["-INT", &process]).status().unwrap().success());
     let output = tokio::time::timeout(LIMIT, child.wait_with_output()).await.expect("the command ends").unwrap();
     let said = String::from_utf8(output.stderr).unwrap();
-    assert_eq!(output.status.code(), Some(5), "{said}");
+    assert_eq!(output.status.code(), Some(130), "{said}");
     assert!(said.contains("Stopped.") && said.contains("the next drill into it removes that first"), "{said}");
 }

@@ -27,10 +27,10 @@ const ROWS: [Row; 13] = [
     ("newer", &[], "skip", "skipped", 1),
     ("other", &[], "skip", "skipped", 1),
     ("other", &["--on-conflict", "fail"], "blocked", "", 1),
-    ("other", &["--on-conflict", "replace"], "replace", "replaced", 0),
+    ("other", &["--on-conflict", "replace", "--yes"], "replace", "replaced", 0),
     ("deleted-same", &[], "recover", "recovered", 0),
     ("deleted-other", &[], "skip", "skipped", 1),
-    ("deleted-other", &["--on-deleted", "purge"], "replace", "replaced", 0),
+    ("deleted-other", &["--on-deleted", "purge", "--yes"], "replace", "replaced", 0),
     ("being-deleted", &[], "restore", "recovered", 0),
     ("being-purged", &[], "restore", "restored", 0),
     ("certificate", &[], "blocked", "blocked", 1),
@@ -143,7 +143,7 @@ async fn the_release_binary_touches_nothing_that_purge_protection_keeps() {
     azure.vaults.set_secret(PROTECTED, "apple", "another");
     assert_eq!(run(&azure, &["backup", SOURCE]).await.0, 0);
     let before = azure.vaults.snapshot(PROTECTED);
-    let (code, done) = run(&azure, &["restore", SOURCE, "--to", PROTECTED, "--on-conflict", "replace"]).await;
+    let (code, done) = run(&azure, &["restore", SOURCE, "--to", PROTECTED, "--on-conflict", "replace", "--yes"]).await;
     assert_eq!((code, done["items"][0]["outcome"].as_str()), (1, Some("blocked")), "{done}");
     assert!(done["items"][0]["error"]["message"].as_str().unwrap().contains("purge protection"), "{done}");
     assert_eq!(before.differences(&azure.vaults.snapshot(PROTECTED)), Vec::<String>::new());
@@ -175,7 +175,7 @@ async fn a_replacement_whose_process_is_killed_after_any_of_its_requests_loses_n
         azure.vaults.reset_log();
         azure.vaults.add_fault(Fault::new(Effect::After(Mishap::Hang)).in_vault(TARGET).skip(n).times(1));
         let operation = Uuid::new_v4().to_string();
-        let restore = ["restore", SOURCE, "--to", TARGET, "--on-conflict", "replace", "--resume", &operation];
+        let restore = ["restore", SOURCE, "--to", TARGET, "--on-conflict", "replace", "--yes", "--resume", &operation];
         let mut child = start(&azure, &restore);
         // Requests are answered in turn, so the one after n is the one that hangs. Challenges are not counted.
         let hangs = || azure.vaults.requests().iter().filter(|request| request.status != 401).count() > n as usize;

@@ -44,7 +44,7 @@ async fn a_restore_of_what_was_left_names_the_backup_that_holds_what_is_gone() {
         assert_eq!((named.code, named.stderr.as_str()), (0, ""), "{named:?}");
     }
     // Who has looked needs no telling.
-    assert_eq!(azure.run(&["guard", "acknowledge", "contoso-prod"]).await.code, 0);
+    assert_eq!(azure.run(&["guard", "acknowledge", "--yes", "contoso-prod"]).await.code, 0);
     let latest = azure.run(&["restore", "contoso-prod", "--to", "contoso-dr", "--dry-run"]).await;
     assert_eq!(latest.stderr, "");
 }
@@ -71,10 +71,20 @@ async fn the_command_line_shows_it_and_takes_it_down() {
     let shown = azure.run(&["show", "contoso-prod"]).await;
     assert!(shown.stdout.contains("The guard was up since backup"), "{shown:?}");
 
-    let wrong = azure.run(&["guard", "acknowledge", "contoso-prod", "--backup", "20010101T000000Z-00000000"]).await;
+    let wrong =
+        azure.run(&["guard", "acknowledge", "--yes", "contoso-prod", "--backup", "20010101T000000Z-00000000"]).await;
     assert_eq!(wrong.code, 1, "{wrong:?}");
     assert!(wrong.stderr.contains("Look at it again"), "{wrong:?}");
-    let said = azure.run(&["guard", "acknowledge", "contoso-prod", "--reason", "moved\nto contoso-new", "--by", "ada"]);
+    let said = azure.run(&[
+        "guard",
+        "acknowledge",
+        "--yes",
+        "contoso-prod",
+        "--reason",
+        "moved\nto contoso-new",
+        "--by",
+        "ada",
+    ]);
     let said = said.await;
     assert_eq!((said.code, said.stderr.as_str()), (0, ""), "{said:?}");
     assert!(said.stdout.starts_with("The guard of vault contoso-prod is down: ada acknowledged at "), "{said:?}");
@@ -85,7 +95,7 @@ async fn the_command_line_shows_it_and_takes_it_down() {
     assert_eq!(kept["guard"], *guard);
 
     assert_eq!(azure.run(&["guard", "contoso-prod"]).await.code, 0);
-    let nothing = azure.run(&["guard", "acknowledge", "contoso-prod"]).await;
+    let nothing = azure.run(&["guard", "acknowledge", "--yes", "contoso-prod"]).await;
     assert_eq!(nothing.code, 4, "{nothing:?}");
     assert_eq!(azure.run(&["backup"]).await.stderr, "");
     azure.assert_all_known();

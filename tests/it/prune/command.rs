@@ -41,7 +41,7 @@ async fn a_prune_shows_its_reasons_and_removes_what_it_showed() {
     assert!(dry.stdout.contains("This would remove 2 backups and 2 item blobs"), "{}", dry.stdout);
     assert_eq!((azure.manifests("contoso-prod").len(), azure.items("contoso-prod").len()), (3, 3));
 
-    let pruned = azure.run_with(&KEEP_ONE, &["prune", "contoso-prod"]).await;
+    let pruned = azure.run_with(&KEEP_ONE, &["prune", "--yes", "contoso-prod"]).await;
     assert_eq!((pruned.code, pruned.stderr.as_str()), (0, ""), "{pruned:?}");
     assert!(pruned.stdout.contains("Retention removed 2 backups and 2 item blobs"), "{}", pruned.stdout);
     assert_eq!((azure.manifests("contoso-prod").len(), azure.items("contoso-prod").len()), (1, 1));
@@ -60,7 +60,7 @@ async fn programs_get_the_plan_and_what_came_of_it() {
     assert_eq!(actions, ["keep", "remove", "remove"]);
     assert_eq!(plan["backups"][0]["reasons"], serde_json::json!(["newest", "newest complete", "last"]));
     assert_eq!(plan["unnamedBlobs"]["remove"], 2);
-    let done = azure.run_with(&KEEP_ONE, &["prune", "--output", "json"]).await.json();
+    let done = azure.run_with(&KEEP_ONE, &["prune", "--yes", "--output", "json"]).await.json();
     assert_eq!(
         (&done["value"][0]["removed"]["backups"], &done["value"][0]["removed"]["blobs"]),
         (&2.into(), &2.into())
@@ -70,7 +70,7 @@ async fn programs_get_the_plan_and_what_came_of_it() {
 #[tokio::test]
 async fn without_a_policy_nothing_is_removed_and_the_sentence_says_what_to_set() {
     let azure = backed_up(2).await;
-    for arguments in [&["prune"][..], &["prune", "--dry-run"]] {
+    for arguments in [&["prune", "--yes"][..], &["prune", "--dry-run"]] {
         let refused = azure.run(arguments).await;
         assert_eq!(refused.code, 2, "{refused:?}");
         assert!(refused.stderr.contains("BACKUP_KEEP is not set, so every backup is kept"), "{refused:?}");
@@ -89,18 +89,18 @@ async fn a_backup_is_removed_by_its_label_or_id_and_the_newest_never() {
     };
     let (first, newest) = (id_of(0), id_of(2));
 
-    let removed = azure.run(&["prune", "contoso-prod", "--remove", "before-upgrade"]).await;
+    let removed = azure.run(&["prune", "--yes", "contoso-prod", "--remove", "before-upgrade"]).await;
     assert_eq!((removed.code, removed.stderr.as_str()), (0, ""), "{removed:?}");
-    let removed = azure.run(&["prune", "contoso-prod", "--remove", &first, "--remove", &newest]).await;
+    let removed = azure.run(&["prune", "--yes", "contoso-prod", "--remove", &first, "--remove", &newest]).await;
     assert_eq!(removed.code, 3, "{removed:?}");
     assert!(removed.stderr.contains(&format!("Backup {newest} of vault contoso-prod stays: newest")), "{removed:?}");
     assert_eq!(azure.manifests("contoso-prod").len(), 1);
 
     for (arguments, code, says) in [
-        (&["prune", "contoso-prod", "--remove", "before-upgrade"][..], 4, "No backup before-upgrade of vault"),
-        (&["prune", "contoso-prod", "--remove", "latest"], 2, "latest is no name of one backup"),
-        (&["prune", "--remove", "before-upgrade"], 2, "name the vault before --remove"),
-        (&["prune", "contoso-prod", "--remove", "???"], 2, "does not name a backup"),
+        (&["prune", "--yes", "contoso-prod", "--remove", "before-upgrade"][..], 4, "No backup before-upgrade of vault"),
+        (&["prune", "--yes", "contoso-prod", "--remove", "latest"], 2, "latest is no name of one backup"),
+        (&["prune", "--yes", "--remove", "before-upgrade"], 2, "name the vault before --remove"),
+        (&["prune", "--yes", "contoso-prod", "--remove", "???"], 2, "does not name a backup"),
     ] {
         let refused = azure.run(arguments).await;
         assert_eq!(refused.code, code, "{refused:?}");
@@ -115,7 +115,7 @@ async fn beside_another_run_the_command_says_so() {
     let repository = Repository::new(store(azure.backups()), store(azure.state()));
     let vault = "contoso-prod".parse().unwrap();
     let Lock::Taken(lease) = repository.lock(&vault, Uuid::new_v4()).await.unwrap() else { unreachable!() };
-    let busy = azure.run_with(&KEEP_ONE, &["prune"]).await;
+    let busy = azure.run_with(&KEEP_ONE, &["prune", "--yes"]).await;
     assert_eq!(busy.code, 5, "{busy:?}");
     assert!(busy.stderr.contains("A backup or another prune is at work on vault contoso-prod"), "{busy:?}");
     assert_eq!(azure.manifests("contoso-prod").len(), 2);

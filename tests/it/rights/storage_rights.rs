@@ -119,8 +119,8 @@ async fn everything_the_app_and_the_command_line_do_needs_no_more_than_the_docum
         &["restore", "contoso-prod", "--to", "contoso-dr", "--dry-run"],
         &["restore", "contoso-prod", "--to", "contoso-dr"],
         &["prune", "--dry-run"],
-        &["prune"],
-        &["prune", "contoso-prod", "--remove", "before-release"],
+        &["prune", "--yes"],
+        &["prune", "contoso-prod", "--remove", "before-release", "--yes"],
     ] {
         let ran = account.run(arguments).await;
         assert_eq!(ran.code, 0, "{arguments:?}: {ran:?}");
@@ -147,7 +147,7 @@ async fn without_one_right_on_a_container_the_sentence_names_it() {
     let backup = ["backup", "--full"].as_slice();
     let verify = ["verify", "contoso-prod"].as_slice();
     let restore = ["restore", "contoso-prod", "--to", "contoso-dr"].as_slice();
-    let prune = ["prune"].as_slice();
+    let prune = ["prune", "--yes"].as_slice();
     let keep_all = [("BACKUP_KEEP", "last=9")];
     let keep_all: Vec<_> = account.changes().into_iter().chain(keep_all).collect();
     assert_eq!(account.azure.run_with(&keep_all, &["backup"]).await.code, 0);
@@ -278,7 +278,7 @@ async fn replacing_needs_the_right_to_add_the_safety_copy_and_touches_nothing_wi
     vaults.set_secret("contoso-dr", "secret-00000", "in the way");
     let before = vaults.snapshot("contoso-dr");
     let restore = ["restore", "contoso-prod", "--to", "contoso-dr", "--items", "secrets/secret-00000", "--on-conflict"];
-    let restore = [&restore[..], &["replace"]].concat();
+    let restore = [&restore[..], &["replace", "--yes"]].concat();
 
     let refused = account.run(&restore).await;
     assert!(refused.code != 0 && refused.stderr.contains("blobs/add/action"), "{refused:?}");

@@ -1,0 +1,62 @@
+//! Ctrl-C, and SIGTERM from whoever ends processes.
+
+use std::process;
+
+use super::print::STOPPED;
+
+/// Waits until somebody asks this command to stop. Who asks again does not wait for the end: then the process ends at
+/// once, which no stored backup minds.
+///
+/// It is listened to from this call on, not from the first poll: a bar can be seen before that.
+pub(super) fn requested() -> impl Future<Output = ()> {
+    let mut signals = Signals::listen();
+    async move {
+        signals.next().await;
+        tokio::spawn(async move {
+            signals.next().await;
+            #[allow(clippy::disallowed_methods, reason = "the second request is not to wait for anything")]
+            process::exit(STOPPED.into());
+        });
+    }
+}
+
+#[cfg(unix)]
+struct Signals(Vec<tokio::signal::unix::Signal>);
+
+#[cfg(unix)]
+impl Signals {
+    fn listen() -> Self {
+        use tokio::signal::unix::{SignalKind, signal};
+        // One that cannot be listened to ends the process by itself.
+        Self(
+            [SignalKind::interrupt(), SignalKind::terminate()]
+                .into_iter()
+                .filter_map(|kind| signal(kind).ok())
+                .collect(),
+        )
+    }
+
+    async fn next(&mut self) {
+        let waits: Vec<_> = self.0.iter_mut().map(|signal| Box::pin(signal.recv())).collect();
+        if waits.is_empty() {
+            return std::future::pending().await;
+        }
+        futures::future::select_all(waits).await;
+    }
+}
+
+#[cfg(not(unix))]
+struct Signals;
+
+#[cfg(not(unix))]
+impl Signals {
+    fn listen() -> Self {
+        Self
+    }
+
+    async fn next(&mut self) {
+        if tokio::signal::ctrl_c().await.is_err() {
+            std::future::pending().await
+        }
+    }
+}

@@ -1,0 +1,41 @@
+//! What may have been meant, when a name is not known: names only, never more.
+
+use crate::local_azure::LocalAzure;
+
+#[tokio::test]
+async fn a_slip_in_the_name_of_a_vault_a_backup_or_an_item_is_answered_with_the_nearest_name() {
+    let azure = LocalAzure::with(&["contoso-prod", "contoso-dr"]).await;
+    azure.vaults.seed("contoso-prod", 10);
+    azure.vaults.set_secret("contoso-prod", "db-password", "canary-value");
+    assert_eq!(azure.run(&["backup", "--label", "before-upgrade"]).await.code, 0);
+    let id = azure.run(&["list", "contoso-prod", "--output", "json"]).await.json()["value"][0]["id"].clone();
+    let id = id.as_str().unwrap();
+    let cut_off = &id[..id.len() - 1];
+    let restore = ["restore", "contoso-prod", "--to", "contoso-dr"];
+    let meant_id = format!("Did you mean {id}?");
+    let rows: [(&[&str], i32, &str); 13] = [
+        (&["show", "contoso-prdo"], 4, "Did you mean contoso-prod?"),
+        (&["list", "contso-prod"], 4, "Did you mean contoso-prod?"),
+        (&["verify", "contoso-prdo"], 4, "Did you mean contoso-prod?"),
+        (&["status", "contoso-prdo"], 4, "Did you mean contoso-prod?"),
+        (&["guard", "contoso-prdo"], 4, "Did you mean contoso-prod?"),
+        (&["prune", "contoso-prdo", "--backup-keep", "last=1", "--yes"], 4, "Did you mean contoso-prod?"),
+        (&["show", "contoso-prod", "befor-upgrade"], 4, "Did you mean before-upgrade?"),
+        (&["show", "contoso-prod", cut_off], 2, &meant_id),
+        (&["diff", "contoso-prod", "before-up", "--live"], 4, "Did you mean before-upgrade?"),
+        (&["restore", "contoso-prod", "--to", "contoso-rd"], 6, "Did you mean contoso-dr?"),
+        (&[&restore[..], &["--backup", "before_upgrade"]].concat(), 2, "Did you mean before-upgrade?"),
+        (&[&restore[..], &["--items", "secrets/db-pasword"]].concat(), 2, "Did you mean secrets/db-password?"),
+        (&["backup", "contoso-prdo"], 4, "Did you mean contoso-prod?"),
+    ];
+    for (arguments, code, meant) in rows {
+        let ran = azure.run(arguments).await;
+        assert_eq!(ran.code, code, "{arguments:?}: {ran:?}");
+        assert!(ran.stderr.contains(meant), "{arguments:?} lacks {meant}: {ran:?}");
+        let json = azure.run(&[arguments, &["--output", "json"]].concat()).await;
+        assert!(json.code == code && json.stdout.contains(meant), "{arguments:?} lacks {meant}: {json:?}");
+        assert!(!format!("{ran:?}{json:?}").contains("canary-value"));
+    }
+    let far = azure.run(&["show", "fabrikam"]).await;
+    assert!(far.code == 4 && !far.stderr.contains("Did you mean"), "{far:?}");
+}
