@@ -27,6 +27,7 @@ use crate::{
         CLOCKS_DIFFER, Repository,
         draft::{Commit, Draft, Stored},
         findings::Damage,
+        items::Items,
         manifest::{Counts, FORMAT_VERSION, Failure, Guard, Header, Item, Manifest, Stale},
     },
     vault::{Listed, Vault},
@@ -104,10 +105,10 @@ async fn run_locked(
     let draft = &draft;
     let run = Run { vault, repository, options, progress, draft, base, damage, now, start, still_locked };
     let mut found = run.collect().await?;
-    run.carry_over_unseen(&mut found).await;
+    run.carry_over_unseen(&mut found).await?;
 
-    let guard = run.guard(&found).await;
-    let manifest = run.manifest(found, guard);
+    let guard = run.guard(&found).await?;
+    let manifest = run.manifest(found, guard)?;
     run.check_lock()?;
     let header = match draft.commit(&manifest).instrument(debug_span!("manifest")).await? {
         Commit::Committed => manifest.header,
@@ -201,7 +202,7 @@ impl<'a> Run<'a> {
             kept
         };
         for one in kept {
-            self.sort_in(one, &mut found).await;
+            self.sort_in(one, &mut found).await?;
         }
         if errors.len() == Kind::ALL.len() {
             let first = errors.swap_remove(0);
@@ -248,10 +249,13 @@ impl<'a> Run<'a> {
 
     /// Carries an unchanged item over, or reads it.
     async fn keep(&self, listed: Listed) -> Kept {
-        let previous = self.base.and_then(|base| base.item(&listed.item));
+        let previous = match self.base.map(|base| base.items.get(&listed.item)).transpose() {
+            Ok(previous) => previous.flatten(),
+            Err(error) => return Kept::Failed(listed.item, Problem::from(&error)),
+        };
         if let Some(previous) = previous.filter(|previous| self.is_unchanged(previous, &listed.attributes)) {
             self.progress.advance(0);
-            return Kept::CarriedOver(previous.clone());
+            return Kept::CarriedOver(previous);
         }
         // What is under way ends, and nothing more is begun: a storage that cannot be reached would use up the time of
         // a call for every item that is left.
@@ -284,7 +288,7 @@ impl<'a> Run<'a> {
             && age < i64::try_from(self.options.full_every.as_secs()).unwrap_or(i64::MAX)
     }
 
-    async fn sort_in(&self, kept: Kept, found: &mut Found) {
+    async fn sort_in(&self, kept: Kept, found: &mut Found) -> Result<()> {
         match kept {
             Kept::Read(item) => {
                 found.counts.read += 1;
@@ -302,28 +306,30 @@ impl<'a> Run<'a> {
                 found.seen.insert(item, Fate::Gone);
             }
             Kept::Failed(item, problem) => {
-                let previous = self.base.and_then(|base| base.item(&item));
+                let previous = self.base.map(|base| base.items.get(&item)).transpose()?.flatten();
                 match previous {
-                    Some(previous) => self.keep_stale(previous, &problem, found).await,
+                    Some(previous) => self.keep_stale(&previous, &problem, found).await,
                     None => found.counts.missing += 1,
                 }
                 found.failures.push(problem.failure(item.kind, Some(item.name.as_str())));
             }
         }
+        Ok(())
     }
 
     /// Items of a kind that could not be listed to its end are not gone: they keep their previous copies.
-    async fn carry_over_unseen(&self, found: &mut Found) {
+    async fn carry_over_unseen(&self, found: &mut Found) -> Result<()> {
         for (kind, problem) in found.unlisted.clone() {
             found.failures.push(problem.failure(kind, None));
             let Some(base) = self.base else { continue };
-            let unseen = base.items.iter().filter(|item| {
-                item.id.kind == kind && !found.seen.contains_key(&item.id) && self.options.filter.matches(&item.id)
-            });
-            for item in unseen.cloned().collect::<Vec<_>>() {
-                self.keep_stale(&item, &problem, found).await;
+            let unseen = base
+                .items
+                .filtered(|_, id| id.kind == kind && !found.seen.contains_key(id) && self.options.filter.matches(id));
+            for item in unseen.iter() {
+                self.keep_stale(&item?, &problem, found).await;
             }
         }
+        Ok(())
     }
 
     /// Keeps the previous copy of an item that could not be read. A copy that has been carried for a whole full
@@ -354,9 +360,8 @@ impl<'a> Run<'a> {
         self.draft.write(&item.id, &item.attributes, &sealed, self.clock()).await
     }
 
-    fn manifest(&self, found: Found, guard: Option<Guard>) -> Manifest {
-        let Found { mut items, mut failures, mut counts, .. } = found;
-        items.sort_unstable_by(|a, b| a.id.cmp(&b.id));
+    fn manifest(&self, found: Found, guard: Option<Guard>) -> Result<Manifest> {
+        let Found { items, mut failures, mut counts, .. } = found;
         failures.sort_by(|a, b| (a.kind, &a.name).cmp(&(b.kind, &b.name)));
         for item in &items {
             counts.add(item.id.kind, item.size);
@@ -378,7 +383,7 @@ impl<'a> Run<'a> {
             counts,
             failures,
         };
-        Manifest { header, items }
+        Ok(Manifest { header, items: Items::of(&items)? })
     }
 
     /// Work under a lost lease must stop.

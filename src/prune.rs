@@ -240,7 +240,7 @@ impl Plan {
                     // It still exists, so what it names has to stay. Those blobs are older than it is, and may be
                     // unprotected already.
                     match open(repository, &row.backup).await? {
-                        Some(manifest) => holdings.keep_all(&manifest),
+                        Some(manifest) => holdings.keep_all(&manifest)?,
                         None => rules.all_readable = false,
                     }
                 }

@@ -7,6 +7,7 @@ pub mod draft;
 pub mod findings;
 pub mod guard;
 pub mod inspection;
+pub mod items;
 pub mod manifest;
 mod names;
 pub mod operation;
@@ -25,6 +26,7 @@ pub use self::selector::Selector;
 use self::{
     draft::{Draft, Stored},
     inspection::Place,
+    items::Collector,
     manifest::{Header, Item, Manifest},
     operation::{OPERATION_VERSION, Operation, OperationKind},
     reading::ManifestReader,
@@ -167,8 +169,12 @@ impl Repository {
 
     /// A backup with all its items, checked.
     pub async fn open(&self, backup: &BackupRef) -> Result<Manifest> {
-        let name = backup.manifest();
-        Manifest::decode(&name, &self.backups.read(&name).await?)
+        let mut reader = self.read_manifest(backup).await?;
+        let mut items = Collector::default();
+        while let Some(item) = reader.next().await? {
+            items.push(&item)?;
+        }
+        Ok(Manifest { header: reader.header().clone(), items: items.finish()? })
     }
 
     /// A backup's manifest, to be read item by item in memory that does not depend on their number. How it must be

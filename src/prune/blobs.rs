@@ -54,10 +54,11 @@ impl Holdings {
     }
 
     /// Keeps what all items of a backup are stored in, as far as it is there.
-    pub(super) fn keep_all(&mut self, manifest: &Manifest) {
-        for item in &manifest.items {
-            self.keep(item);
+    pub(super) fn keep_all(&mut self, manifest: &Manifest) -> Result<()> {
+        for item in manifest.items.iter() {
+            self.keep(&item?);
         }
+        Ok(())
     }
 
     /// Whether a blob was there when these were listed and no manifest names it. What came later is somebody's work.

@@ -110,8 +110,9 @@ impl<'a> Planner<'a> {
                 damaged.insert(row.backup.clone(), Quality::Unreadable);
                 continue;
             };
-            for item in &manifest.items {
-                if holdings.keep(item) {
+            for item in manifest.items.iter() {
+                let item = item?;
+                if holdings.keep(&item) {
                     lonely.remove(&item.id);
                 } else {
                     damaged.insert(row.backup.clone(), Quality::Incomplete);
@@ -171,8 +172,12 @@ impl<'a> Planner<'a> {
                 damaged.insert(row.backup.clone(), Quality::Unreadable);
                 continue;
             };
-            let there = manifest.items.into_iter().filter(|item| holdings.has(item));
-            for item in there.map(|item| item.id) {
+            for item in manifest.items.iter() {
+                let item = item?;
+                if !holdings.has(&item) {
+                    continue;
+                }
+                let item = item.id;
                 if newest.damaged || could_not_be_read(&item) || (may_be_left_out && !in_scope.matches(&item)) {
                     found.entry(item).or_insert_with(|| row.backup.id.clone());
                 }

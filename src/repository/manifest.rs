@@ -7,7 +7,10 @@
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
-use super::reading::Reading;
+use super::{
+    items::{Collector, Items},
+    reading::Reading,
+};
 use crate::{
     error::{Error, ErrorKind, Result},
     model::{Attributes, BackupId, ItemId, Kind, Label, Timestamp, VaultName},
@@ -26,7 +29,7 @@ pub struct Manifest {
     /// All about the backup but its items.
     pub header: Header,
     /// Every item, in the order of kind and name.
-    pub items: Vec<Item>,
+    pub items: Items,
 }
 
 /// All about a backup but its items.
@@ -204,9 +207,9 @@ impl Manifest {
         text.truncate(text.len() - "\n}".len());
         text.push(b',');
         text.extend_from_slice(ITEMS.as_bytes());
-        for (index, item) in self.items.iter().enumerate() {
+        for (index, line) in self.items.lines().enumerate() {
             text.extend_from_slice(if index == 0 { b"\n    " } else { b",\n    " });
-            serde_json::to_writer(&mut text, item).map_err(failed)?;
+            text.extend_from_slice(&line?);
         }
         text.extend_from_slice(b"\n  ],");
         let hash = hex::encode(Sha256::digest(&text));
@@ -218,14 +221,11 @@ impl Manifest {
     pub fn decode(name: &str, text: &[u8]) -> Result<Self> {
         let mut reading = Reading::of(name);
         reading.feed(text);
-        let items = std::iter::from_fn(|| reading.next_item()).collect();
-        let header = reading.finish()?;
-        Ok(Self { header, items })
-    }
-
-    /// The item of that id.
-    pub fn item(&self, id: &ItemId) -> Option<&Item> {
-        self.items.binary_search_by(|item| item.id.cmp(id)).ok().map(|index| &self.items[index])
+        let mut items = Collector::default();
+        while let Some(item) = reading.next_item() {
+            items.push(&item)?;
+        }
+        Ok(Self { header: reading.finish()?, items: items.finish()? })
     }
 }
 

@@ -308,7 +308,10 @@ impl Reading {
 
 #[cfg(test)]
 mod tests {
-    use super::{super::manifest::Manifest, *};
+    use super::{
+        super::{items::Items, manifest::Manifest},
+        *,
+    };
 
     const NAME: &str = "vaults/contoso-prod/backups/20261122T020200Z-00000002.json";
     const TEXT: &[u8] = include_bytes!(
@@ -322,7 +325,7 @@ mod tests {
             reading.feed(part);
             items.extend(std::iter::from_fn(|| reading.next_item()));
         }
-        Ok(Manifest { header: reading.finish()?, items })
+        Ok(Manifest { header: reading.finish()?, items: Items::of(&items)? })
     }
 
     #[test]

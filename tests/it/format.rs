@@ -11,7 +11,10 @@ use keyvault_backup::{
     error::ErrorKind,
     model::{Attributes, ItemId, Kind, Timestamp},
     report::Status,
-    repository::manifest::{Counts, FORMAT_VERSION, Failure, Guard, Header, Item, Manifest, Stale},
+    repository::{
+        items::Items,
+        manifest::{Counts, FORMAT_VERSION, Failure, Guard, Header, Item, Manifest, Stale},
+    },
 };
 use proptest::{collection, option, prelude::*, sample};
 
@@ -132,7 +135,7 @@ prop_compose! {
 pub(crate) fn manifest() -> impl Strategy<Value = Manifest> {
     (header(), collection::vec(item(), 0..6)).prop_map(|(header, items)| {
         let items: BTreeMap<ItemId, Item> = items.into_iter().map(|item| (item.id.clone(), item)).collect();
-        Manifest { header, items: items.into_values().collect() }
+        Manifest { header, items: Items::of(items.values()).unwrap() }
     })
 }
 

@@ -11,7 +11,10 @@ use std::{
 use keyvault_backup::{
     model::{Attributes, BackupId, ItemId, Kind, Sealed, Timestamp},
     report::Status,
-    repository::manifest::{Counts, FORMAT_VERSION, Header, Item, Manifest},
+    repository::{
+        items::Items,
+        manifest::{Counts, FORMAT_VERSION, Header, Item, Manifest},
+    },
 };
 use tempfile::TempDir;
 
@@ -88,7 +91,7 @@ fn repository(items: usize) -> TempDir {
             counts,
             failures: Vec::new(),
         };
-        let text = Manifest { header, items: items.clone() }.encode().unwrap();
+        let text = Manifest { header, items: Items::of(&items).unwrap() }.encode().unwrap();
         write(&format!("vaults/{VAULT}/backups/{id}.json"), &text);
     }
     folder

@@ -1,0 +1,112 @@
+//! Bytes that may be many: the end of them in memory, all before it in a temporary file.
+//!
+//! The file has no name, so that it is gone with the process, however that ends. What is appended and read stays in the
+//! system's cache as a rule, so this is done in place, without a thread of its own.
+
+#![allow(clippy::disallowed_types, reason = "temporary files are this module's")]
+
+use std::{
+    fmt,
+    fs::File,
+    io::{self, ErrorKind as Cause, Read as _, Seek as _, SeekFrom, Write as _},
+    ops::Range,
+    sync::{Mutex, PoisonError},
+};
+
+use crate::error::{Error, ErrorKind, Result};
+
+/// How much is in memory at most, in bytes: the manifest of a vault with some hundred items never meets a disk.
+const IN_MEMORY: usize = 256 * 1024;
+
+/// Bytes that are appended, and read anywhere.
+#[derive(Default)]
+pub struct Spool {
+    /// Holds the first `in_file` bytes; made when it is needed.
+    file: Option<Mutex<File>>,
+    in_file: u64,
+    /// What follows them.
+    tail: Vec<u8>,
+}
+
+impl Spool {
+    /// How many bytes it holds.
+    pub fn len(&self) -> u64 {
+        self.in_file + self.tail.len() as u64
+    }
+
+    /// Whether it holds none.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Appends bytes.
+    ///
+    /// # Errors
+    ///
+    /// `Refused` when the disk with the temporary files is full, `Forbidden` when none may be made there.
+    pub fn append(&mut self, bytes: &[u8]) -> Result<()> {
+        if self.tail.len() + bytes.len() > IN_MEMORY {
+            self.move_to_file().map_err(|cause| refusal("write", cause))?;
+        }
+        self.tail.extend_from_slice(bytes);
+        Ok(())
+    }
+
+    /// The bytes in `range`; fewer when it ends earlier.
+    ///
+    /// # Errors
+    ///
+    /// `Unavailable` when the temporary file cannot be read.
+    pub fn read(&self, range: Range<u64>) -> Result<Vec<u8>> {
+        let range = range.start.min(self.len())..range.end.min(self.len());
+        let mut bytes = vec![0; usize::try_from(range.end.saturating_sub(range.start)).unwrap_or_default()];
+        let from_file = usize::try_from(self.in_file.saturating_sub(range.start)).unwrap_or(usize::MAX);
+        let in_file = from_file.min(bytes.len());
+        let (first, rest) = bytes.split_at_mut(in_file);
+        if let Some(file) = self.file.as_ref().filter(|_| !first.is_empty()) {
+            // Whoever panicked under the lock has only moved the place, which is set each time.
+            let mut file = file.lock().unwrap_or_else(PoisonError::into_inner);
+            let read = file.seek(SeekFrom::Start(range.start)).and_then(|_| file.read_exact(first));
+            read.map_err(|cause| refusal("read", cause))?;
+        }
+        let at = usize::try_from(range.start.saturating_sub(self.in_file)).unwrap_or_default();
+        rest.copy_from_slice(self.tail.get(at..at + rest.len()).unwrap_or_default());
+        Ok(bytes)
+    }
+
+    fn move_to_file(&mut self) -> io::Result<()> {
+        let file = match &mut self.file {
+            Some(file) => file,
+            file => file.insert(Mutex::new(tempfile::tempfile()?)),
+        };
+        let file = file.get_mut().unwrap_or_else(PoisonError::into_inner);
+        file.seek(SeekFrom::Start(self.in_file))?;
+        file.write_all(&self.tail)?;
+        self.in_file += self.tail.len() as u64;
+        self.tail.clear();
+        Ok(())
+    }
+}
+
+/// Says how much it holds, never what.
+impl fmt::Debug for Spool {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Spool({} bytes)", self.len())
+    }
+}
+
+/// The one table from what the system answers to what the caller can do.
+fn refusal(doing: &str, cause: io::Error) -> Error {
+    let (kind, advice) = match cause.kind() {
+        Cause::StorageFull | Cause::QuotaExceeded | Cause::FileTooLarge => {
+            (ErrorKind::Refused, "There is no space left: make some, or set TMPDIR to a folder on another disk")
+        }
+        Cause::PermissionDenied | Cause::ReadOnlyFilesystem | Cause::NotFound | Cause::NotADirectory => {
+            (ErrorKind::Forbidden, "Set TMPDIR to a folder that is there and in which this user may write")
+        }
+        _ => (ErrorKind::Unavailable, "Check the disk, or set TMPDIR to a folder on another one"),
+    };
+    let folder = std::env::temp_dir();
+    let message = format!("Could not {doing} a temporary file in {}. {advice}, then run this again.", folder.display());
+    Error::new(kind, message).because(cause)
+}
