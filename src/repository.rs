@@ -252,13 +252,13 @@ impl Repository {
     pub async fn create_operation(&self, operation: &Operation) -> Result<Option<Operation>> {
         // First, so that no record is unfinished without anybody knowing.
         self.mark_unfinished(operation.id).await?;
-        let known = match self.state.create(&names::operation(operation.id), encode(operation)?).await? {
+        let known = match self.state.create(&names::operation(operation.id), encode(operation)?.into()).await? {
             Create::Created => None,
             Create::Exists => Some(self.operation(operation.id).await?),
         };
         // Also for a known record: whoever wrote it may have been stopped before this.
         let created_at = known.as_ref().unwrap_or(operation).created_at;
-        self.state.create(&names::by_time(created_at, operation.id), Bytes::new()).await?;
+        self.state.create(&names::by_time(created_at, operation.id), Bytes::new().into()).await?;
         if known.as_ref().is_some_and(|known| known.status.is_final()) {
             self.unmark_unfinished(operation.id).await;
         }
@@ -267,7 +267,7 @@ impl Repository {
 
     /// Writes an operation's record anew.
     pub async fn save_operation(&self, operation: &Operation) -> Result<()> {
-        self.state.replace(&names::operation(operation.id), encode(operation)?).await?;
+        self.state.replace(&names::operation(operation.id), encode(operation)?.into()).await?;
         if operation.status.is_final() {
             self.unmark_unfinished(operation.id).await;
         }
@@ -298,7 +298,7 @@ impl Repository {
     /// Keeps an ended operation as the last of its kind on its vault, without its items.
     pub async fn save_last_operation(&self, operation: &Operation) -> Result<()> {
         let operation = Operation { items: Vec::new(), ..operation.clone() };
-        self.state.replace(&names::last_operation(&operation.vault, operation.kind), encode(&operation)?).await
+        self.state.replace(&names::last_operation(&operation.vault, operation.kind), encode(&operation)?.into()).await
     }
 
     /// The last operation of that kind on that vault that ended, without its items.
@@ -344,7 +344,7 @@ impl Repository {
     }
 
     async fn keep(&self, name: &str, text: Bytes) -> Result<Bytes> {
-        match self.state.create(name, text.clone()).await? {
+        match self.state.create(name, text.clone().into()).await? {
             Create::Created => Ok(text),
             Create::Exists => self.state.read(name).await,
         }
@@ -352,7 +352,7 @@ impl Repository {
 
     /// Notes what a drill puts into the vault it restores into.
     pub async fn save_drill_note(&self, target: &VaultName, note: Bytes) -> Result<()> {
-        self.state.replace(&names::drill(target), note).await
+        self.state.replace(&names::drill(target), note.into()).await
     }
 
     /// The note of the last drill into that vault.
