@@ -87,8 +87,8 @@ impl Side {
     /// A backup.
     pub fn of_backup(manifest: Manifest) -> Result<Self> {
         let Manifest { header, items } = manifest;
-        let items = items.into_iter().map(|item| (item.id.clone(), item.into())).collect();
-        Ok(Self { items, filter: ItemFilter::new(&header.filter)?, gaps: header.failures })
+        let items: Result<_> = items.iter().map(|item| item.map(|item| (item.id.clone(), item.into()))).collect();
+        Ok(Self { items: items?, filter: ItemFilter::new(&header.filter)?, gaps: header.failures })
     }
 
     /// A vault: what its kinds list, or why they cannot be listed, of the items that the filter chooses. Managed items

@@ -24,11 +24,7 @@ use crate::{
     error::{Error, ErrorKind, Result},
     model::{BackupId, ItemId, Timestamp, VaultName, filter::ItemFilter},
     report::{ItemReport, Outcome, Problem, Progress, Status},
-    repository::{
-        Lock, Repository, Selector,
-        manifest::{Item, Manifest},
-        operation::Measured,
-    },
+    repository::{Lock, Repository, Selector, items::Items, manifest::Manifest, operation::Measured},
     restore::{self, OnConflict, OnDeleted, Plan},
     store::Lease,
     vault::Vault,
@@ -180,7 +176,8 @@ impl Drill<'_> {
             ..Measured::default()
         };
         let backup_id = &chosen.header.backup_id;
-        let mut note = Note::new(self.operation, self.vault, backup_id, &chosen.items, measured, (self.clock)());
+        let mut note =
+            Note::new(self.operation, self.vault, backup_id, &chosen.items.to_vec()?, measured, (self.clock)());
         note.problems = passed_over;
         self.save(&note).await?;
         Ok(note)
@@ -305,7 +302,10 @@ impl Drill<'_> {
     }
 
     async fn trouble(&self, report: &ItemReport, manifest: &Manifest) -> Option<Error> {
-        let item = manifest.item(&report.item).filter(|_| report.outcome.is_good())?;
+        let item = match manifest.items.get(&report.item) {
+            Ok(item) => item.filter(|_| report.outcome.is_good())?,
+            Err(error) => return Some(error),
+        };
         let name = self.target.name();
         let message = match self.target.current(&item.id, Some(&item.attributes)).await {
             Err(error) => return Some(error),
@@ -313,7 +313,7 @@ impl Drill<'_> {
             Ok(Some(current)) if current.versions != item.versions => {
                 format!("{} is in vault {name} with {} of its {} versions.", item.id, current.versions, item.versions)
             }
-            Ok(Some(current)) => return restore::compare(item, &current, self.target).err(),
+            Ok(Some(current)) => return restore::compare(&item, &current, self.target).err(),
         };
         Some(Error::new(ErrorKind::Conflict, message).at(item.id.to_string()))
     }
@@ -373,14 +373,12 @@ fn failed(item: &ItemId, error: &Error) -> ItemReport {
 }
 
 /// So many items at random, in their order: the same ones for every attempt at an operation.
-fn sample(mut items: Vec<Item>, size: Option<usize>, operation: Uuid) -> Vec<Item> {
+fn sample(items: Items, size: Option<usize>, operation: Uuid) -> Items {
     let Some(size) = size.filter(|size| *size < items.len()) else { return items };
     let (high, low) = operation.as_u64_pair();
     let chosen = fastrand::Rng::with_seed(high ^ low).choose_multiple(0..items.len(), size);
     let chosen: HashSet<usize> = chosen.into_iter().collect();
-    let mut index = 0..;
-    items.retain(|_| index.next().is_some_and(|index| chosen.contains(&index)));
-    items
+    items.filtered(|place, _| chosen.contains(&place))
 }
 
 /// Whole seconds, rounded up: no drill takes no time.

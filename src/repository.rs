@@ -7,6 +7,7 @@ pub mod draft;
 pub mod findings;
 pub mod guard;
 pub mod inspection;
+pub mod items;
 pub mod manifest;
 mod names;
 pub mod operation;
@@ -24,8 +25,9 @@ use uuid::Uuid;
 
 pub use self::selector::Selector;
 use self::{
-    draft::{Draft, Stored},
+    draft::{Draft, Leftovers},
     inspection::Place,
+    items::Collector,
     manifest::{Header, Item, Manifest},
     operation::{OPERATION_VERSION, Operation, OperationKind},
     reading::ManifestReader,
@@ -177,8 +179,12 @@ impl Repository {
 
     /// A backup with all its items, checked.
     pub async fn open(&self, backup: &BackupRef) -> Result<Manifest> {
-        let name = backup.manifest();
-        Manifest::decode(&name, &self.backups.read(&name).await?)
+        let mut reader = self.read_manifest(backup).await?;
+        let mut items = Collector::default();
+        while let Some(item) = reader.next().await? {
+            items.push(&item)?;
+        }
+        Ok(Manifest { header: reader.header().clone(), items: items.finish()? })
     }
 
     /// A backup's manifest, to be read item by item in memory that does not depend on their number. How it must be
@@ -234,20 +240,16 @@ impl Repository {
     /// Begins a backup, or goes on with one that was interrupted: what the interrupted run has written is found again.
     /// Nothing is visible before [`Draft::commit`].
     pub async fn begin(&self, vault: &VaultName, id: &BackupId, label: Option<&Label>) -> Result<Draft> {
-        let entries: Vec<_> = self.backups.list(&names::items(vault, id), None).try_collect().await?;
+        let mut leftovers = Leftovers::default();
         // Safety copies are written without the vault's lease, so that a prune beside a restore that goes on after days
         // could remove what its first attempt left: they are taken anew.
-        let is_safety_copy = label.is_some_and(Label::is_of_safety_copy);
-        let leftovers = entries
-            .into_iter()
-            .filter(|_| !is_safety_copy)
-            .filter_map(|entry| {
-                let blob = names::parse_item(&entry.name)?;
-                let written = Timestamp::from(entry.created);
-                let stored = Stored { blob: entry.name.into(), size: entry.size, sha256: blob.sha256.into(), written };
-                Some(((blob.item, blob.fingerprint), stored))
-            })
-            .collect();
+        if !label.is_some_and(Label::is_of_safety_copy) {
+            let prefix = names::items(vault, id);
+            let mut entries = self.backups.list(&prefix, None);
+            while let Some(entry) = entries.try_next().await? {
+                leftovers.add(&entry);
+            }
+        }
         let reference = BackupRef { vault: vault.clone(), id: id.clone(), label: label.cloned() };
         Ok(Draft { backups: self.backups.clone(), reference, leftovers })
     }
@@ -256,13 +258,13 @@ impl Repository {
     pub async fn create_operation(&self, operation: &Operation) -> Result<Option<Operation>> {
         // First, so that no record is unfinished without anybody knowing.
         self.mark_unfinished(operation.id).await?;
-        let known = match self.state.create(&names::operation(operation.id), encode(operation)?).await? {
+        let known = match self.state.create(&names::operation(operation.id), encode(operation)?.into()).await? {
             Create::Created => None,
             Create::Exists => Some(self.operation(operation.id).await?),
         };
         // Also for a known record: whoever wrote it may have been stopped before this.
         let created_at = known.as_ref().unwrap_or(operation).created_at;
-        self.state.create(&names::by_time(created_at, operation.id), Bytes::new()).await?;
+        self.state.create(&names::by_time(created_at, operation.id), Bytes::new().into()).await?;
         if known.as_ref().is_some_and(|known| known.status.is_final()) {
             self.unmark_unfinished(operation.id).await;
         }
@@ -271,7 +273,7 @@ impl Repository {
 
     /// Writes an operation's record anew.
     pub async fn save_operation(&self, operation: &Operation) -> Result<()> {
-        self.state.replace(&names::operation(operation.id), encode(operation)?).await?;
+        self.state.replace(&names::operation(operation.id), encode(operation)?.into()).await?;
         if operation.status.is_final() {
             self.unmark_unfinished(operation.id).await;
         }
@@ -302,7 +304,7 @@ impl Repository {
     /// Keeps an ended operation as the last of its kind on its vault, without its items.
     pub async fn save_last_operation(&self, operation: &Operation) -> Result<()> {
         let operation = Operation { items: Vec::new(), ..operation.clone() };
-        self.state.replace(&names::last_operation(&operation.vault, operation.kind), encode(&operation)?).await
+        self.state.replace(&names::last_operation(&operation.vault, operation.kind), encode(&operation)?.into()).await
     }
 
     /// The last operation of that kind on that vault that ended, without its items.
@@ -348,7 +350,7 @@ impl Repository {
     }
 
     async fn keep(&self, name: &str, text: Bytes) -> Result<Bytes> {
-        match self.state.create(name, text.clone()).await? {
+        match self.state.create(name, text.clone().into()).await? {
             Create::Created => Ok(text),
             Create::Exists => self.state.read(name).await,
         }
@@ -356,7 +358,7 @@ impl Repository {
 
     /// Notes what a drill puts into the vault it restores into.
     pub async fn save_drill_note(&self, target: &VaultName, note: Bytes) -> Result<()> {
-        self.state.replace(&names::drill(target), note).await
+        self.state.replace(&names::drill(target), note.into()).await
     }
 
     /// The note of the last drill into that vault.

@@ -44,19 +44,20 @@ impl Show {
     pub(super) async fn run(self, connections: &Connections, printer: &Printer) -> Result<End> {
         let repository = connections.repository(Role::Restore)?;
         let backup = repository.find_named(&name(connections, &self.vault)?, &self.backup).await?;
-        print(printer, &repository.open(&backup).await?);
+        print(printer, &repository.open(&backup).await?)?;
         Ok(End::GOOD)
     }
 }
 
-fn print(printer: &Printer, manifest: &Manifest) {
+fn print(printer: &Printer, manifest: &Manifest) -> Result<()> {
     let Manifest { header, items } = manifest;
     if printer.is_json() {
-        printer.json(&json::backup(header, items));
-        return;
+        printer.json(&json::backup(header, &items.to_vec()?));
+        return Ok(());
     }
     let mut table = table(&["Item", "Version", "Versions", "Enabled", "Updated", "Size", "Stale"]);
-    for item in items {
+    for item in items.iter() {
+        let item = item?;
         table.add_row([
             item.id.to_string().into(),
             item.version.as_ref().into(),
@@ -86,4 +87,5 @@ fn print(printer: &Printer, manifest: &Manifest) {
     for failure in &header.failures {
         printer.complain(&failure.reason);
     }
+    Ok(())
 }

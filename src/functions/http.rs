@@ -182,7 +182,7 @@ async fn show_backups(connections: &Connections, request: &HttpRequest, now: Tim
             }
             let manifest = repository.open(&backup).await?;
             let (rows, next) = api::rows(request, manifest.items.len())?;
-            let mut body = json::backup(&manifest.header, &manifest.items[rows]);
+            let mut body = json::backup(&manifest.header, &manifest.items.page(rows)?);
             if let Some(next) = next {
                 body["nextLink"] = next.into();
             }

@@ -84,7 +84,15 @@ pub(super) struct Run<'a> {
 
 impl Run<'_> {
     async fn step(&self, step: &Step) -> ItemReport {
-        let result = match (step.action, self.manifest.item(&step.item)) {
+        let found = match self.manifest.items.get(&step.item) {
+            Ok(found) => found,
+            Err(error) => {
+                self.progress.advance(0);
+                let problem = Some(Problem::from(&error));
+                return ItemReport { item: step.item.clone(), outcome: Outcome::Failed, version: None, problem };
+            }
+        };
+        let result = match (step.action, found.as_ref()) {
             (Action::AlreadyPresent, _) => {
                 self.progress.advance(0);
                 let problem = step.reason.as_ref().map(|reason| {
@@ -110,7 +118,7 @@ impl Run<'_> {
                 format!("The plan names {}, which is not in backup {}.", step.item, self.manifest.header.backup_id),
             )),
         };
-        let bytes = self.manifest.item(&step.item).map_or(0, |item| item.size);
+        let bytes = found.as_ref().map_or(0, |item| item.size);
         match result {
             Ok((outcome, version)) => {
                 self.progress.advance(if matches!(outcome, Outcome::Restored | Outcome::Replaced) { bytes } else { 0 });

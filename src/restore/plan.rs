@@ -112,7 +112,7 @@ pub async fn plan(manifest: &Manifest, target: &Vault, options: &Options) -> Res
     let chosen = chosen(manifest, &options.filter)?;
     let taken = Taken::look(target).await?;
     let steps: Vec<Step> = stream::iter(0..chosen.len())
-        .map(|index| step(chosen[index], target, &taken, options))
+        .map(|index| step(&chosen[index], target, &taken, options))
         .buffered(options.concurrency)
         .try_collect()
         .await?;
@@ -127,10 +127,10 @@ pub async fn plan(manifest: &Manifest, target: &Vault, options: &Options) -> Res
 }
 
 /// The items that are to be restored. Patterns that match nothing are a mistake.
-pub fn chosen<'a>(manifest: &'a Manifest, filter: &ItemFilter) -> Result<Vec<&'a Item>> {
-    let chosen: Vec<&Item> = manifest.items.iter().filter(|item| filter.matches(&item.id)).collect();
+pub fn chosen(manifest: &Manifest, filter: &ItemFilter) -> Result<Vec<Item>> {
+    let chosen = manifest.items.filtered(|_, id| filter.matches(id)).to_vec()?;
     if chosen.is_empty() && !manifest.items.is_empty() {
-        let names: Vec<String> = manifest.items.iter().map(|item| item.id.to_string()).collect();
+        let names: Vec<String> = manifest.items.ids().map(|id| id.to_string()).collect();
         let wanted = filter.patterns().iter().filter(|pattern| !pattern.starts_with('!'));
         let message = format!(
             "No item of backup {} matches {}. `keyvault-backup show` lists its {} items.{}",

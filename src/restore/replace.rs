@@ -21,6 +21,7 @@ use crate::{
     repository::{
         Repository, Selector,
         draft::{Commit, Draft},
+        items::Items,
         manifest::{Counts, FORMAT_VERSION, Header, Item, Manifest},
     },
     vault::Vault,
@@ -74,7 +75,7 @@ impl Safety {
         } else {
             self.copy(plan, steps, &draft, target, id.started(), concurrency).await?
         };
-        self.copies.extend(manifest.items.into_iter().map(|item| (item.id.clone(), item)));
+        self.copies.extend(manifest.items.to_vec()?.into_iter().map(|item| (item.id.clone(), item)));
         Ok(())
     }
 
@@ -124,7 +125,7 @@ impl Safety {
         };
         tracing::info!(vault = %target.name(), backup = %header.backup_id, items = items.len(), of = %plan.backup_id,
             "kept safety copies of what is replaced");
-        let manifest = Manifest { header, items };
+        let manifest = Manifest { header, items: Items::of(&items)? };
         match draft.commit(&manifest).await? {
             Commit::Committed => Ok(manifest),
             Commit::AlreadyCommitted(_) => {

@@ -64,8 +64,8 @@ async fn assert_no_committed_backup_is_damaged(world: &World) -> usize {
     let repository = world.repository();
     let backups = repository.backups(&VAULT.parse().unwrap()).await.unwrap();
     for backup in &backups {
-        for item in &repository.open(backup).await.unwrap().items {
-            repository.read_item(item).await.unwrap();
+        for item in repository.open(backup).await.unwrap().items.to_vec().unwrap() {
+            repository.read_item(&item).await.unwrap();
         }
     }
     backups.len()
@@ -190,8 +190,8 @@ async fn before_a_restore() -> (World, Plan) {
     // One item comes back by being recovered.
     world.vaults.set_secret(TARGET, "elsewhere", "value");
     let manifest = world.newest(VAULT).await;
-    let deleted = manifest.items.iter().find(|item| item.id.name.as_str() == "deleted").unwrap();
-    let sealed = world.repository().read_item(deleted).await.unwrap();
+    let deleted = manifest.items.iter().map(Result::unwrap).find(|item| item.id.name.as_str() == "deleted").unwrap();
+    let sealed = world.repository().read_item(&deleted).await.unwrap();
     world.vault(TARGET).restore(&deleted.id, &sealed).await.unwrap();
     world.vaults.delete_now(TARGET, Kind::Secret, "deleted");
     world.vaults.purge_now(TARGET, Kind::Secret, "elsewhere");

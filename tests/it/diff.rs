@@ -175,8 +175,9 @@ async fn a_row_that_a_listing_repeats_counts_once_and_managed_ones_not_at_all() 
         managed,
     };
     let listing = |kind: &str, managed| {
-        let of_kind = first.items.iter().filter(|item| item.id.kind.as_str() == kind);
-        let rows: Vec<Listed> = of_kind.rev().flat_map(|item| [listed(item, managed), listed(item, managed)]).collect();
+        let of_kind = first.items.iter().map(Result::unwrap).filter(|item| item.id.kind.as_str() == kind);
+        let rows: Vec<Listed> =
+            of_kind.rev().flat_map(|item| [listed(&item, managed), listed(&item, managed)]).collect();
         (kind.parse().unwrap(), Ok(rows))
     };
     let vault = [listing("secrets", false), listing("keys", true), listing("certificates", false)];

@@ -14,6 +14,7 @@ use keyvault_backup::{
         Selector,
         findings::{Findings, Verification},
         guard::Acknowledgement,
+        items::Items,
         manifest::{Counts, FORMAT_VERSION, Failure, Header, Item, Manifest, Stale},
         operation::{Operation, OperationKind},
     },
@@ -33,7 +34,7 @@ const EXAMPLE_NAME: &str = "vaults/contoso-prod/backups/20261121T020000Z-1f2e3d4
 #[test]
 fn the_manifest_of_the_specification_is_what_the_code_writes() {
     let manifest = example_manifest();
-    let text = String::from_utf8(manifest.encode().unwrap()).unwrap();
+    let text = String::from_utf8(manifest.encode().unwrap().to_vec().unwrap()).unwrap();
     assert_eq!(example("manifest"), text, "put the text on the right into docs/format.md");
     assert_eq!(Manifest::decode(EXAMPLE_NAME, text.as_bytes()).unwrap(), manifest);
     assert!(format().contains(EXAMPLE_NAME));
@@ -41,7 +42,7 @@ fn the_manifest_of_the_specification_is_what_the_code_writes() {
 
 #[test]
 fn the_hash_of_a_manifest_can_be_checked_with_plain_tools_as_the_specification_says() {
-    let text = example_manifest().encode().unwrap();
+    let text = example_manifest().encode().unwrap().to_vec().unwrap();
     // head --bytes=-82 manifest.json | sha256sum
     assert!(format().contains("head --bytes=-82"));
     let (hashed, rest) = text.split_at(text.len() - 82);
@@ -51,9 +52,9 @@ fn the_hash_of_a_manifest_can_be_checked_with_plain_tools_as_the_specification_s
 #[tokio::test]
 async fn the_backup_of_the_specification_can_be_opened_and_its_items_read() {
     let world = World::with(&["contoso-prod"]);
-    world.backups.create(EXAMPLE_NAME, Bytes::from(example("manifest"))).await.unwrap();
-    for item in example_manifest().items {
-        world.backups.create(&item.blob, example_bytes(&item.id).bytes().clone()).await.unwrap();
+    world.backups.create(EXAMPLE_NAME, Bytes::from(example("manifest")).into()).await.unwrap();
+    for item in example_manifest().items.to_vec().unwrap() {
+        world.backups.create(&item.blob, example_bytes(&item.id).bytes().clone().into()).await.unwrap();
     }
     let repository = world.repository();
     let vault: VaultName = "contoso-prod".parse().unwrap();
@@ -61,15 +62,15 @@ async fn the_backup_of_the_specification_can_be_opened_and_its_items_read() {
         let selector: Selector = selector.parse().unwrap();
         let manifest = repository.open(&repository.find(&vault, &selector).await.unwrap()).await.unwrap();
         assert_eq!(manifest, example_manifest());
-        for item in &manifest.items {
-            assert_eq!(repository.read_item(item).await.unwrap(), example_bytes(&item.id));
+        for item in manifest.items.to_vec().unwrap() {
+            assert_eq!(repository.read_item(&item).await.unwrap(), example_bytes(&item.id));
         }
     }
 }
 
 #[test]
 fn fingerprints_are_made_as_the_specification_says() {
-    for item in example_manifest().items {
+    for item in example_manifest().items.to_vec().unwrap() {
         let fingerprint = item.attributes.fingerprint();
         assert_eq!(fingerprint, specified_fingerprint(&item.attributes));
         assert!(item.blob.contains(&format!(".{fingerprint}.")));
@@ -446,7 +447,7 @@ fn example_manifest() -> Manifest {
         counts,
         failures: vec![failure],
     };
-    Manifest { header, items }
+    Manifest { header, items: Items::of(&items).unwrap() }
 }
 
 /// Stands for what Key Vault would hand out, which is random.

@@ -29,6 +29,7 @@ mod infra;
 mod leaks;
 mod links_docs;
 mod local_azure;
+mod memory;
 mod openapi_docs;
 mod pacing;
 mod pipes;

@@ -65,11 +65,11 @@ async fn names(world: &World) -> BTreeSet<String> {
     let options = world.backup_options();
     world.back_up_from(&world.vault(VAULT), &repository, &options).await.unwrap();
     let newest = repository.find(&VAULT.parse().unwrap(), &"latest".parse().unwrap()).await.unwrap();
-    repository.open(&newest).await.unwrap().items.iter().map(|item| item.id.to_string()).collect()
+    repository.open(&newest).await.unwrap().items.iter().map(Result::unwrap).map(|item| item.id.to_string()).collect()
 }
 
 async fn names_of_newest(world: &World) -> BTreeSet<String> {
-    world.newest(VAULT).await.items.iter().map(|item| item.id.to_string()).collect()
+    world.newest(VAULT).await.items.iter().map(Result::unwrap).map(|item| item.id.to_string()).collect()
 }
 
 /// Of each kind, one item is gone and one is deleted: the one is to be restored, the other to be recovered.

@@ -13,7 +13,7 @@ use serde_json::Value;
 /// one layer never import each other.
 const LAYERS: &[&[&str]] = &[
     &["error"],
-    &["model", "telemetry", "token"],
+    &["model", "spool", "telemetry", "token"],
     &["report", "retention", "guard", "store", "events"],
     &["vault"],
     &["repository"],

@@ -91,7 +91,7 @@ impl UseCase {
             }
             Self::Verify => {
                 let manifest = world.newest(SOURCE).await;
-                let damaged = manifest.items[0].blob.to_string();
+                let damaged = manifest.items.to_vec().unwrap()[0].blob.to_string();
                 world.backups.replace(&damaged, "something else".into()).await.unwrap();
                 Scene::Verify { damaged }
             }
@@ -266,8 +266,8 @@ impl Scene {
         }
         let committed = manifests(world).await;
         for manifest in &committed {
-            for item in &manifest.items {
-                world.repository().read_item(item).await.unwrap_or_else(|error| panic!("{case}: {error}"));
+            for item in manifest.items.to_vec().unwrap() {
+                world.repository().read_item(&item).await.unwrap_or_else(|error| panic!("{case}: {error}"));
             }
         }
         match self {
@@ -386,18 +386,18 @@ fn assert_is_complete(manifest: &Manifest, vault: &Snapshot, case: &str) {
         assert!(holds(manifest, *kind, name, state), "{case}: {} {name} is not in the backup", kind.word());
     }
     assert_eq!(manifest.items.len(), count, "{case}");
-    assert!(manifest.items.iter().all(|item| item.stale.is_none()), "{case}");
+    assert!(manifest.items.iter().map(Result::unwrap).all(|item| item.stale.is_none()), "{case}");
 }
 
 /// Nothing that the vault still has is in the older backup and not in this one, and what is not called stale is current.
 fn assert_keeps(manifest: &Manifest, older: &Manifest, vault: &Snapshot, case: &str) {
     let find = |id: &model::ItemId| vault.items.get(&(kind_of(id.kind), id.name.as_str().to_owned()));
-    for item in &older.items {
+    for item in older.items.to_vec().unwrap() {
         if find(&item.id).is_some_and(|state| state.active) {
-            assert!(manifest.item(&item.id).is_some(), "{case}: {} is not kept", item.id);
+            assert!(manifest.items.get(&item.id).unwrap().is_some(), "{case}: {} is not kept", item.id);
         }
     }
-    for item in manifest.items.iter().filter(|item| item.stale.is_none()) {
+    for item in manifest.items.iter().map(Result::unwrap).filter(|item| item.stale.is_none()) {
         let current = find(&item.id).is_some_and(|state| state.active && item.may_be(&state.current));
         assert!(current, "{case}: {} is not as the vault has it", item.id);
     }
@@ -408,6 +408,7 @@ fn holds(manifest: &Manifest, kind: Kind, name: &str, state: &ItemState) -> bool
     manifest
         .items
         .iter()
+        .map(Result::unwrap)
         .any(|item| kind_of(item.id.kind) == kind && item.id.name.as_str() == name && item.may_be(&state.current))
 }
 
