@@ -6,6 +6,7 @@ mod diff;
 mod drill;
 mod guard;
 mod list;
+mod listing;
 mod print;
 mod prune;
 mod restore;

@@ -73,15 +73,14 @@ impl Drill {
         };
         bar.finish();
         let operation = result?;
-        print(printer, &operation);
+        print(printer, &operation)?;
         Ok(End::of_operations([Ok(&operation)]))
     }
 }
 
-fn print(printer: &Printer, operation: &Operation) {
+fn print(printer: &Printer, operation: &Operation) -> Result<()> {
     if printer.is_json() {
-        printer.json(&json::operation(operation));
-        return;
+        return printer.json_body(&json::operation(operation));
     }
     if let Some(measured) = &operation.drill {
         let mut table = table(&["Step", "Seconds"]);
@@ -98,4 +97,5 @@ fn print(printer: &Printer, operation: &Operation) {
     }
     printer.line(format!("{}: {}", operation.status, operation.message.as_deref().unwrap_or_default()));
     printer.troubles(operation);
+    Ok(())
 }

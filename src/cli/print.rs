@@ -2,7 +2,13 @@
 
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "this module is the terminal's door")]
 
-use std::{fmt::Display, io::Write as _, process::ExitCode, sync::Arc, time::Duration};
+use std::{
+    fmt::Display,
+    io::{BufWriter, Write as _},
+    process::ExitCode,
+    sync::Arc,
+    time::Duration,
+};
 
 use comfy_table::{ContentArrangement, Table, presets::UTF8_FULL_CONDENSED};
 use indicatif::{ProgressBar, ProgressStyle};
@@ -11,7 +17,7 @@ use serde_json::{Value, json};
 use crate::{
     diff::Diff,
     error::{Error, ErrorKind, Result},
-    json,
+    json::{self, Body},
     model::VaultName,
     report::{Progress, Status},
     repository::operation::Operation,
@@ -34,6 +40,9 @@ pub(super) const EXIT_CODES: &str = "Exit codes:
   5  somebody else is at work on the vault, or the service is busy or out of reach: try again
   6  the identity is unknown or may not do this
   7  stored data is damaged, or from a newer release";
+
+/// More rows than a person reads: of longer lists only the part that needs attention is shown.
+pub(super) const MANY: usize = 100;
 
 /// A wrong command line.
 pub(super) const USAGE: u8 = 2;
@@ -114,8 +123,7 @@ impl End {
             Status::Succeeded => Self::GOOD,
             Status::PartiallySucceeded => Self::IN_PART,
             _ => {
-                let of_items = operation.items.iter().filter_map(|item| item.problem.as_ref());
-                let first = operation.problems.iter().chain(of_items).next();
+                let first = operation.all_problems().next();
                 Self(first.and_then(|problem| ErrorKind::from_code(&problem.code)).map_or(1, code_of))
             }
         }
@@ -184,6 +192,22 @@ impl Printer {
         println!("{}", pretty(value));
     }
 
+    /// A result for a program that may be long: it is written as it is made.
+    pub(super) fn json_body(&self, body: &Body) -> Result<()> {
+        let mut out = BufWriter::new(std::io::stdout().lock());
+        match serde_json::to_writer_pretty(&mut out, body) {
+            Err(cause) if !cause.is_io() => {
+                let message = "The result could not be written to its end. Run the command again.";
+                Err(Error::new(ErrorKind::Unavailable, message).because(cause))
+            }
+            // Nobody reading any more is no failure.
+            _ => {
+                let _ = writeln!(out);
+                Ok(())
+            }
+        }
+    }
+
     /// For a program, a row for each vault: what `body` says of it, or why nothing can be said. Nothing for a person: then
     /// the answer is false.
     pub(super) fn json_by_vault<T>(
@@ -221,9 +245,11 @@ impl Printer {
 
     /// What went wrong in an operation, a line each.
     pub(super) fn troubles(&self, operation: &Operation) {
-        let of_items = operation.items.iter().filter_map(|report| report.problem.as_ref());
-        for problem in operation.problems.iter().chain(of_items) {
-            self.complain(&problem.message);
+        let mut problems = operation.all_problems();
+        problems.by_ref().take(MANY).for_each(|problem| self.complain(&problem.message));
+        let more = problems.count();
+        if more > 0 {
+            self.complain(format!("And {more} more; --output json shows all."));
         }
     }
 

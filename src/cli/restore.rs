@@ -8,8 +8,8 @@ use serde_json::json;
 use uuid::Uuid;
 
 use super::{
-    name, now,
-    print::{End, Printer, table},
+    listing, name, now,
+    print::{End, Printer},
 };
 use crate::{
     config::connect::{Connections, Role},
@@ -17,12 +17,12 @@ use crate::{
     jobs::{self, RestoreRequest},
     json,
     operation::{Attempts, abandoned},
-    report::Progress,
+    report::{ItemReport, Progress},
     repository::{
         Repository,
         operation::{Operation, OperationKind},
     },
-    restore::{Action, OnConflict, OnDeleted, Plan},
+    restore::{Action, OnConflict, OnDeleted, Plan, Step},
 };
 
 #[derive(Debug, Args)]
@@ -56,14 +56,17 @@ pub(super) struct Restore {
     /// The id of an interrupted restore, to go on with it.
     #[arg(long, value_name = "ID")]
     resume: Option<Uuid>,
+    /// Show every item, also when they are many.
+    #[arg(long)]
+    all_rows: bool,
 }
 
 impl Restore {
     pub(super) async fn run(self, connections: &Connections, printer: &Printer) -> Result<End> {
-        let Self { vault, to, backup, items, on_conflict, on_deleted, dry_run, resume } = self;
+        let Self { vault, to, backup, items, on_conflict, on_deleted, dry_run, resume, all_rows } = self;
         let (vault, target_vault) = (name(connections, &vault)?, name(connections, &to)?);
         let request = RestoreRequest { vault, backup, target_vault, items, on_conflict, on_deleted };
-        restore(connections, request, dry_run, resume, printer).await
+        restore(connections, request, dry_run, resume, all_rows, printer).await
     }
 }
 
@@ -72,13 +75,14 @@ async fn restore(
     request: RestoreRequest,
     dry_run: bool,
     resume: Option<Uuid>,
+    all_rows: bool,
     printer: &Printer,
 ) -> Result<End> {
     connections.config().check_restore_target(&request.target_vault)?;
     let repository = connections.repository(Role::Restore)?;
     if dry_run {
         let plan = jobs::plan_restore(connections, &request).await?;
-        print_plan(printer, &plan);
+        print_plan(printer, &plan, all_rows)?;
         warn_of_losses(&repository, &request, printer).await;
         return Ok(End::GOOD);
     }
@@ -118,7 +122,7 @@ async fn restore(
         bar.finish();
         operation = result?;
     }
-    print(printer, &operation);
+    print(printer, &operation, all_rows)?;
     Ok(End::of_operations([Ok(&operation)]))
 }
 
@@ -139,46 +143,47 @@ async fn warn_of_losses(repository: &Repository, request: &RestoreRequest, print
     }
 }
 
-fn print(printer: &Printer, operation: &Operation) {
+fn print(printer: &Printer, operation: &Operation, all_rows: bool) -> Result<()> {
     if printer.is_json() {
-        printer.json(&json::operation(operation));
-        return;
+        return printer.json_body(&json::operation(operation));
     }
-    let mut table = table(&["Item", "Result", "Version"]);
-    for report in &operation.items {
-        let version = report.version.as_deref().unwrap_or_default();
-        table.add_row([&report.item.to_string(), report.outcome.as_str(), version]);
-    }
-    if !operation.items.is_empty() {
-        printer.line(table);
-    }
+    let rows = operation.items.iter().map(|report| {
+        let ItemReport { item, outcome, version, problem } = report?;
+        let row = [item.to_string(), outcome.as_str().to_owned(), version.map(String::from).unwrap_or_default()];
+        Ok((!outcome.is_good() || problem.is_some(), row))
+    });
+    listing::print(printer, ["Item", "Result", "Version"], operation.items.len(), rows, all_rows)?;
     printer.line(format!("{}: {}", operation.status, operation.message.as_deref().unwrap_or_default()));
     printer.troubles(operation);
+    Ok(())
 }
 
-fn print_plan(printer: &Printer, plan: &Plan) {
+fn print_plan(printer: &Printer, plan: &Plan, all_rows: bool) -> Result<()> {
     if printer.is_json() {
-        printer.json(&json::plan(plan));
-        return;
+        return printer.json_body(&json::plan(plan)?);
     }
-    let mut table = table(&["Item", "Action", "Version", "Why"]);
-    for step in &plan.steps {
-        let why = step.reason.as_deref().unwrap_or_default();
-        table.add_row([&step.item.to_string(), step.action.as_str(), &step.version, why]);
-    }
-    printer.line(table);
+    let rows = plan.steps.iter().map(|step| {
+        let Step { item, action, version, reason } = step?;
+        let is_plain = matches!(action, Action::Restore | Action::AlreadyPresent) && reason.is_none();
+        let row = [item.to_string(), action.as_str().to_owned(), version.into(), reason.unwrap_or_default()];
+        Ok((!is_plain, row))
+    });
+    listing::print(printer, ["Item", "Action", "Version", "Why"], plan.steps.len(), rows, all_rows)?;
+    let counts = plan.counts()?;
+    let count = |action| counts.get(&action).copied().unwrap_or_default();
     printer.line(format!(
         "Backup {} of vault {} into vault {}: {} to restore, {} to recover, {} to replace, {} present, {} skipped, {} blocked. \
          It takes about {}. Nothing was changed.",
         plan.backup_id,
         plan.vault,
         plan.target_vault,
-        plan.count(Action::Restore),
-        plan.count(Action::Recover),
-        plan.count(Action::Replace),
-        plan.count(Action::AlreadyPresent),
-        plan.count(Action::Skip),
-        plan.count(Action::Blocked),
+        count(Action::Restore),
+        count(Action::Recover),
+        count(Action::Replace),
+        count(Action::AlreadyPresent),
+        count(Action::Skip),
+        count(Action::Blocked),
         HumanDuration(Duration::from_secs(plan.estimated_seconds))
     ));
+    Ok(())
 }

@@ -4,8 +4,8 @@ use clap::Args;
 use indicatif::HumanBytes;
 
 use super::{
-    name,
-    print::{End, Printer, table},
+    listing, name,
+    print::{End, Printer},
 };
 use crate::{
     config::connect::{Connections, Role},
@@ -24,6 +24,9 @@ pub(super) struct Show {
     /// latest, an id, a label or a time.
     #[arg(default_value = "latest")]
     backup: String,
+    /// Show every item, also when they are many.
+    #[arg(long)]
+    all_rows: bool,
 }
 
 impl Show {
@@ -31,21 +34,19 @@ impl Show {
         let repository = connections.repository(Role::Restore)?;
         let selector: Selector = self.backup.parse()?;
         let backup = repository.find(&name(connections, &self.vault)?, &selector).await?;
-        print(printer, &repository.open(&backup).await?)?;
+        print(printer, &repository.open(&backup).await?, self.all_rows)?;
         Ok(End::GOOD)
     }
 }
 
-fn print(printer: &Printer, manifest: &Manifest) -> Result<()> {
+fn print(printer: &Printer, manifest: &Manifest, all_rows: bool) -> Result<()> {
     let Manifest { header, items } = manifest;
     if printer.is_json() {
-        printer.json(&json::backup(header, &items.to_vec()?));
-        return Ok(());
+        return printer.json_body(&json::backup(header, items));
     }
-    let mut table = table(&["Item", "Version", "Versions", "Enabled", "Updated", "Size", "Stale"]);
-    for item in items.iter() {
+    let rows = items.iter().map(|item| {
         let item = item?;
-        table.add_row([
+        let row = [
             item.id.to_string(),
             item.version.to_string(),
             item.versions.to_string(),
@@ -53,9 +54,11 @@ fn print(printer: &Printer, manifest: &Manifest) -> Result<()> {
             item.attributes.updated.to_string(),
             HumanBytes(item.size).to_string(),
             item.stale.as_ref().map(|stale| stale.code.clone()).unwrap_or_default(),
-        ]);
-    }
-    printer.line(table);
+        ];
+        Ok((item.stale.is_some(), row))
+    });
+    let header_row = ["Item", "Version", "Versions", "Enabled", "Updated", "Size", "Stale"];
+    listing::print(printer, header_row, items.len(), rows, all_rows)?;
     printer.line(format!(
         "Backup {} of vault {}, {}, finished {}: {} keys, {} secrets, {} certificates; {} managed items are held by \
          their certificates.",

@@ -14,7 +14,7 @@ use crate::{
     coverage::{self, Terms},
     error::{Error, ErrorKind, Result},
     jobs::{self, Against},
-    json,
+    json::{self, Body},
     model::{Timestamp, VaultName},
     operation::abandoned::seen_at,
     repository::{
@@ -56,7 +56,7 @@ pub(super) async fn operations(connections: &Connections, request: &HttpRequest,
     answer(show_operations(connections, request, now).await)
 }
 
-fn answer(body: Result<Value>) -> Reply {
+fn answer(body: Result<Body>) -> Reply {
     Reply::http(body.map_or_else(|error| api::error(&[error]), |body| api::answer(200, body)))
 }
 
@@ -111,7 +111,7 @@ async fn start_restore(connections: &Connections, request: &HttpRequest, now: Ti
     let one = |error| vec![error];
     if dry_run {
         let plan = jobs::plan_restore(connections, &wanted).await.map_err(one)?;
-        return Ok(Reply::http(api::answer(200, json::plan(&plan))));
+        return Ok(Reply::http(api::answer(200, json::plan(&plan).map_err(one)?)));
     }
     let repository = connections.repository(Role::Restore).map_err(one)?;
     // That is told at once, not by an operation that fails later.
@@ -155,7 +155,7 @@ fn is_waiting(operation: &Operation) -> bool {
     operation.status == crate::report::Status::NotStarted
 }
 
-async fn show_backups(connections: &Connections, request: &HttpRequest, now: Timestamp) -> Result<Value> {
+async fn show_backups(connections: &Connections, request: &HttpRequest, now: Timestamp) -> Result<Body> {
     let repository = connections.repository(Role::Backup)?;
     let parameter = |name| request.params.get(name).map(String::as_str).filter(|text: &&str| !text.is_empty());
     let (top, after) = api::page(request)?;
@@ -168,10 +168,10 @@ async fn show_backups(connections: &Connections, request: &HttpRequest, now: Tim
     }
     let cloud = connections.config().cloud;
     match (parameter("vault"), parameter("id")) {
-        (None, _) => list_vaults(&repository, connections, request, top, after, now).await,
+        (None, _) => list_vaults(&repository, connections, request, top, after, now).await.map(Body::from),
         (Some(vault), None) => {
             let vault = VaultName::parse(vault, cloud).map_err(|error| error.at("vault"))?;
-            list_backups(&repository, &vault, request, top, after).await
+            list_backups(&repository, &vault, request, top, after).await.map(Body::from)
         }
         (Some(vault), Some(id)) => {
             let vault = VaultName::parse(vault, cloud).map_err(|error| error.at("vault"))?;
@@ -182,11 +182,7 @@ async fn show_backups(connections: &Connections, request: &HttpRequest, now: Tim
             }
             let manifest = repository.open(&backup).await?;
             let (rows, next) = api::rows(request, manifest.items.len())?;
-            let mut body = json::backup(&manifest.header, &manifest.items.page(rows)?);
-            if let Some(next) = next {
-                body["nextLink"] = next.into();
-            }
-            Ok(body)
+            Ok(json::backup(&manifest.header, &manifest.items).page(rows, next))
         }
     }
 }
@@ -198,7 +194,7 @@ async fn compare_with(
     request: &HttpRequest,
     backup: &BackupRef,
     other: &str,
-) -> Result<Value> {
+) -> Result<Body> {
     let against = if other == "live" {
         // A function key must not reach a vault of which somebody has only written that it has a backup.
         if !connections.config().vaults.contains(&backup.vault) {
@@ -211,13 +207,8 @@ async fn compare_with(
         Against::Backup(repository.find(&backup.vault, &selector).await.map_err(|error| error.at("compare"))?)
     };
     let comparison = jobs::compare(connections, backup, &against).await?;
-    let differences = &comparison.diff.differences;
-    let (rows, next) = api::rows(request, differences.len())?;
-    let mut body = json::comparison(&comparison, &differences[rows]);
-    if let Some(next) = next {
-        body["nextLink"] = next.into();
-    }
-    Ok(body)
+    let (rows, next) = api::rows(request, comparison.diff.differences.len())?;
+    Ok(json::comparison(&comparison).page(rows, next))
 }
 
 /// The vaults in scope and those that have backups, each with how well it is protected.
@@ -293,7 +284,7 @@ async fn guard(repository: &Repository, vault: &VaultName) -> Result<Value> {
     }
 }
 
-async fn show_operations(connections: &Connections, request: &HttpRequest, now: Timestamp) -> Result<Value> {
+async fn show_operations(connections: &Connections, request: &HttpRequest, now: Timestamp) -> Result<Body> {
     let repository = connections.repository(Role::Backup)?;
     if let Some(id) = request.params.get("id").filter(|id| !id.is_empty()) {
         let id: Uuid = id
@@ -308,7 +299,7 @@ async fn show_operations(connections: &Connections, request: &HttpRequest, now: 
     if let Some(next) = next {
         body["nextLink"] = api::next_link(request, &next, top).into();
     }
-    Ok(body)
+    Ok(body.into())
 }
 
 /// What an HTTP function answers when the settings are wrong.
