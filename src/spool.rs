@@ -58,20 +58,33 @@ impl Spool {
     ///
     /// `Unavailable` when the temporary file cannot be read.
     pub fn read(&self, range: Range<u64>) -> Result<Vec<u8>> {
-        let range = range.start.min(self.len())..range.end.min(self.len());
-        let mut bytes = vec![0; usize::try_from(range.end.saturating_sub(range.start)).unwrap_or_default()];
-        let from_file = usize::try_from(self.in_file.saturating_sub(range.start)).unwrap_or(usize::MAX);
-        let in_file = from_file.min(bytes.len());
-        let (first, rest) = bytes.split_at_mut(in_file);
-        if let Some(file) = self.file.as_ref().filter(|_| !first.is_empty()) {
+        let length = range.end.min(self.len()).saturating_sub(range.start);
+        let mut bytes = vec![0; usize::try_from(length).unwrap_or_default()];
+        self.read_into(range.start, &mut bytes)?;
+        Ok(bytes)
+    }
+
+    /// All bytes, in memory.
+    pub fn to_vec(&self) -> Result<Vec<u8>> {
+        self.read(0..self.len())
+    }
+
+    /// Fills the buffer with the bytes from `at` on; how many there were. Errors as of [`Spool::read`].
+    pub fn read_into(&self, at: u64, buffer: &mut [u8]) -> Result<usize> {
+        let within = |length: u64| usize::try_from(length).unwrap_or(usize::MAX);
+        let length = buffer.len().min(within(self.len().saturating_sub(at)));
+        let (in_file, in_memory) = buffer[..length].split_at_mut(length.min(within(self.in_file.saturating_sub(at))));
+        if let Some(file) = self.file.as_ref().filter(|_| !in_file.is_empty()) {
             // Whoever panicked under the lock has only moved the place, which is set each time.
             let mut file = file.lock().unwrap_or_else(PoisonError::into_inner);
-            let read = file.seek(SeekFrom::Start(range.start)).and_then(|_| file.read_exact(first));
+            let read = file.seek(SeekFrom::Start(at)).and_then(|_| file.read_exact(in_file));
             read.map_err(|cause| refusal("read", cause))?;
         }
-        let at = usize::try_from(range.start.saturating_sub(self.in_file)).unwrap_or_default();
-        rest.copy_from_slice(self.tail.get(at..at + rest.len()).unwrap_or_default());
-        Ok(bytes)
+        if !in_memory.is_empty() {
+            let from = within(at.saturating_sub(self.in_file));
+            in_memory.copy_from_slice(&self.tail[from..from + in_memory.len()]);
+        }
+        Ok(length)
     }
 
     fn move_to_file(&mut self) -> io::Result<()> {
@@ -84,6 +97,18 @@ impl Spool {
         file.write_all(&self.tail)?;
         self.in_file += self.tail.len() as u64;
         self.tail.clear();
+        Ok(())
+    }
+}
+
+/// For what writes itself as JSON.
+impl io::Write for Spool {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.append(bytes).map_err(io::Error::other)?;
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
         Ok(())
     }
 }

@@ -2,16 +2,16 @@
 
 use std::{collections::HashMap, sync::Arc};
 
-use bytes::Bytes;
-
 use super::{
     BackupRef,
     manifest::{Header, Item, Manifest},
     names,
+    reading::{ManifestReader, PART},
 };
 use crate::{
     error::{Error, ErrorKind, Result},
     model::{Attributes, BackupId, ItemId, Label, Sealed, Timestamp},
+    spool::Spool,
     store::{Create, Store},
     vault::Vault,
 };
@@ -67,9 +67,8 @@ impl Draft {
 
     /// The header of this backup's manifest if an earlier attempt got as far as committing it.
     pub async fn committed(&self) -> Result<Option<Header>> {
-        let name = self.reference.manifest();
-        match self.backups.read(&name).await {
-            Ok(text) => Manifest::decode(&name, &text).map(|manifest| Some(manifest.header)),
+        match ManifestReader::open(self.backups.clone(), &self.reference).await {
+            Ok(manifest) => manifest.finish().await.map(Some),
             Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
             Err(error) => Err(error),
         }
@@ -148,24 +147,37 @@ impl Draft {
         let BackupRef { vault, id, .. } = &self.reference;
         let blob = names::item(vault, id, item, &attributes.fingerprint(), &sha256);
         // The name holds the hash of the content, so a blob of that name is this blob.
-        self.backups.create(&blob, backup.bytes().clone()).await?;
+        self.backups.create(&blob, backup.bytes().clone().into()).await?;
         Ok(Stored { blob: blob.into(), size: backup.bytes().len() as u64, sha256: sha256.into(), written: now })
     }
 
     /// Makes the backup exist.
     pub async fn commit(&self, manifest: &Manifest) -> Result<Commit> {
         let name = self.reference.manifest();
-        let text = Bytes::from(manifest.encode()?);
-        match self.backups.create(&name, text.clone()).await? {
+        let text = Arc::new(manifest.encode()?);
+        match self.backups.create(&name, text.clone().into()).await? {
             Create::Created => Ok(Commit::Committed),
             // Our own answer may have been lost on the way; then the blob is ours.
+            Create::Exists if self.is_stored(&name, &text).await? => Ok(Commit::Committed),
             Create::Exists => {
-                let stored = self.backups.read(&name).await?;
-                if stored == text {
-                    return Ok(Commit::Committed);
-                }
-                Ok(Commit::AlreadyCommitted(Box::new(Manifest::decode(&name, &stored)?.header)))
+                let stored = ManifestReader::open(self.backups.clone(), &self.reference).await?;
+                Ok(Commit::AlreadyCommitted(Box::new(stored.finish().await?)))
             }
+        }
+    }
+
+    /// Whether the blob has exactly this content.
+    async fn is_stored(&self, name: &str, content: &Spool) -> Result<bool> {
+        let mut at = 0;
+        loop {
+            let (stored, ours) = (self.backups.read_part(name, at..at + PART).await?, content.read(at..at + PART)?);
+            if stored != ours {
+                return Ok(false);
+            }
+            if (ours.len() as u64) < PART {
+                return Ok(true);
+            }
+            at += PART;
         }
     }
 }

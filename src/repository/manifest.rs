@@ -15,6 +15,7 @@ use crate::{
     error::{Error, ErrorKind, Result},
     model::{Attributes, BackupId, ItemId, Kind, Label, Timestamp, VaultName},
     report::Status,
+    spool::Spool,
 };
 
 /// The newest format this release reads and the one it writes.
@@ -200,20 +201,24 @@ impl Item {
 }
 
 impl Manifest {
-    /// The text that is stored.
-    pub fn encode(&self) -> Result<Vec<u8>> {
-        let failed = |cause| Error::new(ErrorKind::Internal, "Could not write the manifest as JSON.").because(cause);
-        let mut text = serde_json::to_string_pretty(&self.header).map_err(failed)?.into_bytes();
-        text.truncate(text.len() - "\n}".len());
-        text.push(b',');
-        text.extend_from_slice(ITEMS.as_bytes());
+    /// The text that is stored. The errors are those of [`Spool`].
+    pub fn encode(&self) -> Result<Spool> {
+        let (mut text, mut hash) = (Spool::default(), Sha256::new());
+        let mut write = |part: &[u8]| {
+            hash.update(part);
+            text.append(part)
+        };
+        let header = serde_json::to_string_pretty(&self.header)
+            .map_err(|cause| Error::new(ErrorKind::Internal, "Could not write the manifest as JSON.").because(cause))?;
+        write(header.strip_suffix("\n}").unwrap_or(&header).as_bytes())?;
+        write(b",")?;
+        write(ITEMS.as_bytes())?;
         for (index, line) in self.items.lines().enumerate() {
-            text.extend_from_slice(if index == 0 { b"\n    " } else { b",\n    " });
-            text.extend_from_slice(&line?);
+            write(if index == 0 { b"\n    " } else { b",\n    " })?;
+            write(&line?)?;
         }
-        text.extend_from_slice(b"\n  ],");
-        let hash = hex::encode(Sha256::digest(&text));
-        text.extend_from_slice(format!("{HASH}{hash}\"\n}}\n").as_bytes());
+        write(b"\n  ],")?;
+        text.append(format!("{HASH}{}\"\n}}\n", hex::encode(hash.finalize())).as_bytes())?;
         Ok(text)
     }
 

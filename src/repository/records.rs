@@ -2,7 +2,10 @@
 //! of drills. They may hold a row for each item of a vault, and are written and read without holding all of that in
 //! memory (docs/decisions/0028-long-lists.md).
 
-use std::io::{self, BufReader, BufWriter};
+use std::{
+    io::{self, BufReader, BufWriter},
+    sync::Arc,
+};
 
 use bytes::Bytes;
 use futures::TryStreamExt as _;
@@ -18,7 +21,7 @@ use crate::{
     model::VaultName,
     rows::Rows,
     spool::Spool,
-    store::Create,
+    store::{Content, Create},
 };
 
 /// How much of a record is asked for at once, in bytes.
@@ -41,7 +44,7 @@ impl Repository {
         };
         // Also for a known record: whoever wrote it may have been stopped before this.
         let created_at = known.as_ref().unwrap_or(operation).created_at;
-        self.state.create(&names::by_time(created_at, operation.id), Bytes::new()).await?;
+        self.state.create(&names::by_time(created_at, operation.id), Bytes::new().into()).await?;
         if known.as_ref().is_some_and(|known| known.status.is_final()) {
             self.unmark_unfinished(operation.id).await;
         }
@@ -127,7 +130,7 @@ impl Repository {
     /// Keeps what a client asked for under an id of its own; what was kept first when there is something.
     pub async fn keep_request(&self, id: Uuid, request: Bytes) -> Result<Bytes> {
         let name = names::request(id);
-        match self.state.create(&name, request.clone()).await? {
+        match self.state.create(&name, request.clone().into()).await? {
             Create::Created => Ok(request),
             Create::Exists => self.state.read(&name).await,
         }
@@ -182,15 +185,15 @@ impl Repository {
 }
 
 /// The text of a record.
-fn encode(name: &str, record: &impl Serialize) -> Result<Bytes> {
-    let mut text = Spool::default();
-    let mut writer = BufWriter::new(Writer(&mut text));
-    let written = serde_json::to_writer_pretty(&mut writer, record);
-    written.and_then(|()| io::Write::flush(&mut writer).map_err(serde_json::Error::io)).map_err(|cause| {
-        Error::new(ErrorKind::Unavailable, format!("Could not write the record {name}.")).at(name).because(cause)
-    })?;
-    drop(writer);
-    text.read(0..text.len()).map(Bytes::from)
+fn encode(name: &str, record: &impl Serialize) -> Result<Content> {
+    let mut text = BufWriter::with_capacity(PIECE, Spool::default());
+    serde_json::to_writer_pretty(&mut text, record)
+        .map_err(io::Error::from)
+        .and_then(|()| text.into_inner().map_err(|error| error.into_error()))
+        .map(|text| Content::Spool(Arc::new(text)))
+        .map_err(|cause| {
+            Error::new(ErrorKind::Unavailable, format!("Could not write the record {name}.")).at(name).because(cause)
+        })
 }
 
 /// Reads a record that is in memory.
@@ -225,20 +228,6 @@ fn readable(name: &str, operation: Operation) -> Result<Operation> {
     Err(Error::new(ErrorKind::NewerFormat, message))
 }
 
-/// Appends to a spool.
-struct Writer<'a>(&'a mut Spool);
-
-impl io::Write for Writer<'_> {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.0.append(bytes).map_err(io::Error::other)?;
-        Ok(bytes.len())
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
-}
-
 /// Reads a spool from its beginning.
 struct Reader<'a> {
     text: &'a Spool,
@@ -247,9 +236,8 @@ struct Reader<'a> {
 
 impl io::Read for Reader<'_> {
     fn read(&mut self, bytes: &mut [u8]) -> io::Result<usize> {
-        let part = self.text.read(self.at..self.at + bytes.len() as u64).map_err(io::Error::other)?;
-        bytes[..part.len()].copy_from_slice(&part);
-        self.at += part.len() as u64;
-        Ok(part.len())
+        let read = self.text.read_into(self.at, bytes).map_err(io::Error::other)?;
+        self.at += read as u64;
+        Ok(read)
     }
 }

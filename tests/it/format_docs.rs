@@ -35,7 +35,7 @@ const EXAMPLE_NAME: &str = "vaults/contoso-prod/backups/20261121T020000Z-1f2e3d4
 #[test]
 fn the_manifest_of_the_specification_is_what_the_code_writes() {
     let manifest = example_manifest();
-    let text = String::from_utf8(manifest.encode().unwrap()).unwrap();
+    let text = String::from_utf8(manifest.encode().unwrap().to_vec().unwrap()).unwrap();
     assert_eq!(example("manifest"), text, "put the text on the right into docs/format.md");
     assert_eq!(Manifest::decode(EXAMPLE_NAME, text.as_bytes()).unwrap(), manifest);
     assert!(format().contains(EXAMPLE_NAME));
@@ -43,7 +43,7 @@ fn the_manifest_of_the_specification_is_what_the_code_writes() {
 
 #[test]
 fn the_hash_of_a_manifest_can_be_checked_with_plain_tools_as_the_specification_says() {
-    let text = example_manifest().encode().unwrap();
+    let text = example_manifest().encode().unwrap().to_vec().unwrap();
     // head --bytes=-82 manifest.json | sha256sum
     assert!(format().contains("head --bytes=-82"));
     let (hashed, rest) = text.split_at(text.len() - 82);
@@ -53,9 +53,9 @@ fn the_hash_of_a_manifest_can_be_checked_with_plain_tools_as_the_specification_s
 #[tokio::test]
 async fn the_backup_of_the_specification_can_be_opened_and_its_items_read() {
     let world = World::with(&["contoso-prod"]);
-    world.backups.create(EXAMPLE_NAME, Bytes::from(example("manifest"))).await.unwrap();
+    world.backups.create(EXAMPLE_NAME, Bytes::from(example("manifest")).into()).await.unwrap();
     for item in example_manifest().items.to_vec().unwrap() {
-        world.backups.create(&item.blob, example_bytes(&item.id).bytes().clone()).await.unwrap();
+        world.backups.create(&item.blob, example_bytes(&item.id).bytes().clone().into()).await.unwrap();
     }
     let repository = world.repository();
     let vault: VaultName = "contoso-prod".parse().unwrap();

@@ -135,7 +135,7 @@ pub(super) fn why(plan: &Plan, id: &BackupId) -> String {
 pub(super) async fn tamper(world: &World, name: &str, bytes: Option<Bytes>) {
     world.backups.delete(name).await.unwrap();
     if let Some(bytes) = bytes {
-        assert_eq!(world.backups.create(name, bytes).await.unwrap(), Create::Created);
+        assert_eq!(world.backups.create(name, bytes.into()).await.unwrap(), Create::Created);
     }
 }
 
@@ -148,7 +148,7 @@ pub(super) fn manifest_name(backup: &BackupRef) -> String {
 async fn rewrite(world: &World, backup: &BackupRef, change: impl FnOnce(&mut Header)) {
     let mut manifest: Manifest = world.repository().open(backup).await.unwrap();
     change(&mut manifest.header);
-    tamper(world, &manifest_name(backup), Some(manifest.encode().unwrap().into())).await;
+    tamper(world, &manifest_name(backup), Some(manifest.encode().unwrap().to_vec().unwrap().into())).await;
 }
 
 #[tokio::test(start_paused = true)]
@@ -411,7 +411,7 @@ async fn blobs_that_nobody_names_go_when_they_are_a_day_old() {
     let stored = draft.write(&item.id, &item.attributes, &sealed, world.now()).await.unwrap();
     // Not an item blob: somebody else's.
     let other = format!("vaults/{VAULT}/items/readme.txt");
-    world.backups.create(&other, Bytes::new()).await.unwrap();
+    world.backups.create(&other, Bytes::new().into()).await.unwrap();
     world.pass(prune::SAFETY_AGE - Duration::from_secs(1));
     let (plan, report) = prune_now(&world, &by_policy("last=1")).await;
     assert_eq!((plan.unnamed.young, report.blobs), (1, 0));

@@ -91,7 +91,7 @@ fn repository(items: usize) -> TempDir {
             counts,
             failures: Vec::new(),
         };
-        let text = Manifest { header, items: Items::of(&items).unwrap() }.encode().unwrap();
+        let text = Manifest { header, items: Items::of(&items).unwrap() }.encode().unwrap().to_vec().unwrap();
         write(&format!("vaults/{VAULT}/backups/{id}.json"), &text);
     }
     folder
