@@ -20,7 +20,7 @@ use crate::{
     report::{ItemReport, Problem, Snapshot, Status},
     repository::{
         BackupRef,
-        findings::Findings,
+        findings::{Finding, Findings},
         guard::Acknowledgement,
         items::Items,
         manifest::{Failure, Guard, Header, Item},
@@ -151,25 +151,27 @@ fn item_report(report: ItemReport) -> Value {
 pub fn verification(of: &Operation, found: Option<&Findings>) -> Value {
     let mut body = operation_summary(of);
     if let Some(found) = found {
-        body["findings"] = found
-            .findings
-            .iter()
-            .map(|finding| {
-                let mut one = json!({
-                    "finding": finding.finding.as_str(),
-                    "blob": finding.blob,
-                    "backups": finding.backups,
-                    "message": finding.message,
-                });
-                if let Some(item) = &finding.item {
-                    one["item"] = json!({ "kind": item.kind, "name": item.name });
-                }
-                one
-            })
-            .collect();
+        body["findings"] = findings(found);
         body["moreDamage"] = found.more_damage.into();
     }
     body
+}
+
+/// What a verification found, a row each.
+pub fn findings(found: &Findings) -> Value {
+    let finding = |finding: &Finding| {
+        let mut one = json!({
+            "finding": finding.finding.as_str(),
+            "blob": finding.blob,
+            "backups": finding.backups,
+            "message": finding.message,
+        });
+        if let Some(item) = &finding.item {
+            one["item"] = json!({ "kind": item.kind, "name": item.name });
+        }
+        one
+    };
+    found.findings.iter().map(finding).collect()
 }
 
 fn problem(problem: &Problem) -> Value {
@@ -333,8 +335,8 @@ fn difference(difference: Difference) -> Value {
     row
 }
 
-/// The plan of a restore: the answer to a dry run.
-pub fn plan(plan: &Plan) -> Result<Body> {
+/// The plan of a restore, and what a person should know before it: the answer to a dry run.
+pub fn plan(plan: &Plan, warnings: &[String]) -> Result<Body> {
     let counts = plan.counts()?;
     let counts: BTreeMap<&str, u64> =
         Action::ALL.iter().map(|action| (action.as_str(), counts.get(action).copied().unwrap_or_default())).collect();
@@ -345,7 +347,12 @@ pub fn plan(plan: &Plan) -> Result<Body> {
         "counts": counts,
         "estimatedSeconds": plan.estimated_seconds,
     });
-    Ok(rows(head, "items", &plan.steps, step))
+    Ok(with_warnings(rows(head, "items", &plan.steps, step), warnings))
+}
+
+/// The body with the warnings, if there are any.
+pub fn with_warnings(body: Body, warnings: &[String]) -> Body {
+    if warnings.is_empty() { body } else { body.and("warnings", warnings) }
 }
 
 fn step(step: Step) -> Value {

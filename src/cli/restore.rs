@@ -18,10 +18,7 @@ use crate::{
     json,
     operation::{Attempts, abandoned},
     report::{ItemReport, Progress},
-    repository::{
-        Repository,
-        operation::{Operation, OperationKind},
-    },
+    repository::operation::{Operation, OperationKind},
     restore::{Action, OnConflict, OnDeleted, Plan, Step},
 };
 
@@ -79,16 +76,17 @@ async fn restore(
     printer: &Printer,
 ) -> Result<End> {
     connections.config().check_restore_target(&request.target_vault)?;
-    let repository = connections.repository(Role::Restore)?;
+    let warnings = jobs::restore_warnings(connections, &request).await;
     if dry_run {
         let plan = jobs::plan_restore(connections, &request).await?;
-        print_plan(printer, &plan, all_rows)?;
-        warn_of_losses(&repository, &request, printer).await;
+        print_plan(printer, &plan, &warnings, all_rows)?;
+        warnings.iter().for_each(|warning| printer.complain(warning));
         return Ok(End::GOOD);
     }
     // That is a mistake of the command, not an operation that fails.
     jobs::check_restore(connections, &request).await?;
-    warn_of_losses(&repository, &request, printer).await;
+    warnings.iter().for_each(|warning| printer.complain(warning));
+    let repository = connections.repository(Role::Restore)?;
     let now = now();
     let mut operation = Operation::new(
         resume.unwrap_or_else(Uuid::new_v4),
@@ -126,23 +124,6 @@ async fn restore(
     Ok(End::of_operations([Ok(&operation)]))
 }
 
-/// After a disaster, `latest` is a backup of what was left: says so, and which one holds what is gone. Why a backup cannot
-/// be read is told by the restore itself.
-async fn warn_of_losses(repository: &Repository, request: &RestoreRequest, printer: &Printer) {
-    let look = async {
-        let header = repository.header(&repository.find(&request.vault, &request.backup.parse()?).await?).await?;
-        let Some(guard) = header.guard else { return Ok(None) };
-        let meant = repository.is_acknowledged(&request.vault, &guard).await?;
-        Ok::<_, Error>((!meant).then_some((header.backup_id, guard)))
-    };
-    if let Ok(Some((backup, guard))) = look.await {
-        let before = &guard.compared_with;
-        printer.complain(format!(
-            "The guard is up in backup {backup}: {guard}. To bring back what was there before, give --backup {before}."
-        ));
-    }
-}
-
 fn print(printer: &Printer, operation: &Operation, all_rows: bool) -> Result<()> {
     if printer.is_json() {
         return printer.json_body(&json::operation(operation));
@@ -158,9 +139,9 @@ fn print(printer: &Printer, operation: &Operation, all_rows: bool) -> Result<()>
     Ok(())
 }
 
-fn print_plan(printer: &Printer, plan: &Plan, all_rows: bool) -> Result<()> {
+fn print_plan(printer: &Printer, plan: &Plan, warnings: &[String], all_rows: bool) -> Result<()> {
     if printer.is_json() {
-        return printer.json_body(&json::plan(plan)?);
+        return printer.json_body(&json::plan(plan, warnings)?);
     }
     let rows = plan.steps.iter().map(|step| {
         let Step { item, action, version, reason } = step?;

@@ -109,9 +109,10 @@ async fn acknowledge_guard(
 async fn start_restore(connections: &Connections, request: &HttpRequest, now: Timestamp) -> Result<Reply, Vec<Error>> {
     let StartRestore { operation_id, request: wanted, dry_run } = StartRestore::read(request, connections.config())?;
     let one = |error| vec![error];
+    let warnings = jobs::restore_warnings(connections, &wanted).await;
     if dry_run {
         let plan = jobs::plan_restore(connections, &wanted).await.map_err(one)?;
-        return Ok(Reply::http(api::answer(200, json::plan(&plan).map_err(one)?)));
+        return Ok(Reply::http(api::answer(200, json::plan(&plan, &warnings).map_err(one)?)));
     }
     let repository = connections.repository(Role::Restore).map_err(one)?;
     // That is told at once, not by an operation that fails later.
@@ -120,7 +121,9 @@ async fn start_restore(connections: &Connections, request: &HttpRequest, now: Ti
     let operation_id = request_id(&repository, operation_id, &asked).await.map_err(one)?;
     let operation = record(&repository, restore_operation(operation_id, &wanted, now), now).await.map_err(one)?;
     let messages = if is_waiting(&operation) { vec![encode(&RestoreMessage { operation_id })] } else { Vec::new() };
-    Ok(Reply::http(api::accepted(request, &operation)).queue(messages))
+    let mut response = api::accepted(request, &operation);
+    response.body = json::with_warnings(response.body, &warnings);
+    Ok(Reply::http(response).queue(messages))
 }
 
 /// The id of this request: a new one, or the one its client gave it to be able to repeat it. What was asked for under
@@ -290,7 +293,7 @@ async fn show_operations(connections: &Connections, request: &HttpRequest, now: 
         let id: Uuid = id
             .parse()
             .map_err(|_| Error::invalid("id", format!("{id:?} is not the id of an operation, which is a GUID.")))?;
-        return Ok(json::operation(&seen_at(repository.operation(id).await?, now)));
+        return show_operation(&repository, &seen_at(repository.operation(id).await?, now), request).await;
     }
     let (top, after) = api::page(request)?;
     let (operations, next) = repository.operations(after.as_deref(), top).await?;
@@ -300,6 +303,23 @@ async fn show_operations(connections: &Connections, request: &HttpRequest, now: 
         body["nextLink"] = api::next_link(request, &next, top).into();
     }
     Ok(body.into())
+}
+
+/// One operation with its items: a page of them when one is asked for, as a restore can have very many.
+async fn show_operation(repository: &Repository, operation: &Operation, request: &HttpRequest) -> Result<Body> {
+    let mut body = json::operation(operation);
+    if ["top", "after"].iter().any(|name| request.query.contains_key(*name)) {
+        let (rows, next) = api::rows(request, operation.items.len())?;
+        body = body.page(rows, next);
+    }
+    if operation.kind == OperationKind::Verify {
+        // Those of the last verification are kept. That they cannot be read must not hide the operation.
+        let found = repository.findings(&operation.vault).await.ok().flatten();
+        if let Some(found) = found.filter(|found| found.operation == operation.id) {
+            body = body.and("findings", json::findings(&found)).and("moreDamage", found.more_damage);
+        }
+    }
+    Ok(body)
 }
 
 /// What an HTTP function answers when the settings are wrong.

@@ -7,7 +7,7 @@ use tracing::{Instrument as _, debug_span};
 
 use crate::{
     config::connect::{Connections, Role},
-    error::Result,
+    error::{Error, Result},
     event,
     events::name,
     model::{BackupId, Timestamp, VaultName, filter::ItemFilter},
@@ -57,6 +57,25 @@ pub async fn check_restore(connections: &Connections, request: &RestoreRequest) 
         restore::chosen(&repository.open(&backup).await?, &filter)?;
     }
     Ok(())
+}
+
+/// What a person should know before this restore. After a disaster, `latest` is a backup of what was left: says so, and
+/// which one holds what is gone. Why a backup cannot be read is told by the restore itself.
+pub async fn restore_warnings(connections: &Connections, request: &RestoreRequest) -> Vec<String> {
+    let look = async {
+        let repository = connections.repository(Role::Restore)?;
+        let header = repository.header(&repository.find(&request.vault, &request.backup.parse()?).await?).await?;
+        let Some(guard) = header.guard else { return Ok(None) };
+        let meant = repository.is_acknowledged(&request.vault, &guard).await?;
+        let (backup, before) = (&header.backup_id, &guard.compared_with);
+        Ok::<_, Error>((!meant).then(|| {
+            format!(
+                "The guard is up in backup {backup}: {guard}. To bring back what was there before, restore backup \
+                 {before}."
+            )
+        }))
+    };
+    look.await.ok().flatten().into_iter().collect()
 }
 
 /// Restores what the operation's request names. See [`attempt`] for what is returned and recorded.

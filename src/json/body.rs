@@ -35,14 +35,23 @@ impl Body {
         Self { list: Some(list), ..Self::from(head) }
     }
 
+    /// The same with another field.
+    #[must_use]
+    pub fn and(mut self, name: &str, value: impl Into<Value>) -> Self {
+        self.fields.insert(name.to_owned(), value.into());
+        self
+    }
+
     /// The same with these rows of the list only, and the link to the next ones if there are any.
     #[must_use]
     pub fn page(mut self, rows: Range<usize>, next: Option<String>) -> Self {
         if let Some(list) = &mut self.list {
             list.numbers = rows.start.min(list.numbers.end)..rows.end.min(list.numbers.end);
         }
-        self.fields.extend(next.map(|next| ("nextLink".to_owned(), next.into())));
-        self
+        match next {
+            Some(next) => self.and("nextLink", next),
+            None => self,
+        }
     }
 }
 

@@ -72,12 +72,12 @@ impl Repository {
         let name = names::operation(id);
         let start = self.state.read_part(&name, 0..HEAD).await.map_err(|error| unknown(id, error))?;
         // Records are written with one field on a line, the items last. Where that is not so, all is read.
-        let without_items = match manifest::find(&start, ITEMS) {
-            Some(end) => [&start[..end], b"}"].concat(),
-            None if (start.len() as u64) < HEAD => start.to_vec(),
-            None => return Ok(Operation { items: Rows::default(), ..self.operation(id).await? }),
+        let operation = match manifest::find(&start, ITEMS) {
+            Some(end) => decode(&name, &[&start[..end], b"}"].concat())?,
+            None if (start.len() as u64) < HEAD => decode(&name, &start)?,
+            None => self.operation(id).await?,
         };
-        readable(&name, decode(&name, &without_items)?)
+        readable(&name, Operation { items: Rows::default(), ..operation })
     }
 
     /// Keeps an ended operation as the last of its kind on its vault, without its items.
@@ -116,7 +116,9 @@ impl Repository {
     /// Keeps the plan of a restore, so that every attempt follows it; the plan that was kept first when there is one.
     pub async fn keep_plan<T: Serialize + DeserializeOwned>(&self, operation: Uuid, plan: &T) -> Result<Option<T>> {
         let name = names::plan(operation);
-        match self.create_record(&name, plan).await? {
+        // Nobody reads it but this program, and most of a pretty one is spaces.
+        let text = encode(&name, |text| serde_json::to_writer(text, plan))?;
+        match self.state.create(&name, text).await? {
             Create::Created => Ok(None),
             Create::Exists => self.read_record(&name).await.map(Some),
         }
@@ -147,11 +149,11 @@ impl Repository {
     }
 
     async fn create_record(&self, name: &str, record: &impl Serialize) -> Result<Create> {
-        self.state.create(name, encode(name, record)?).await
+        self.state.create(name, encode(name, |text| serde_json::to_writer_pretty(text, record))?).await
     }
 
     async fn replace_record(&self, name: &str, record: &impl Serialize) -> Result<()> {
-        self.state.replace(name, encode(name, record)?).await
+        self.state.replace(name, encode(name, |text| serde_json::to_writer_pretty(text, record))?).await
     }
 
     async fn record_if_there<T: DeserializeOwned>(&self, name: &str) -> Result<Option<T>> {
@@ -185,9 +187,9 @@ impl Repository {
 }
 
 /// The text of a record.
-fn encode(name: &str, record: &impl Serialize) -> Result<Content> {
+fn encode(name: &str, write: impl FnOnce(&mut BufWriter<Spool>) -> serde_json::Result<()>) -> Result<Content> {
     let mut text = BufWriter::with_capacity(PIECE, Spool::default());
-    serde_json::to_writer_pretty(&mut text, record)
+    write(&mut text)
         .map_err(io::Error::from)
         .and_then(|()| text.into_inner().map_err(|error| error.into_error()))
         .map(|text| Content::Spool(Arc::new(text)))

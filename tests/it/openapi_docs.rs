@@ -125,8 +125,10 @@ async fn every_answer_to_a_get_is_as_documented() {
     let operations = app.ask("get", "/operations", &[], "", 200).await;
     let id = operations["value"][0]["id"].as_str().unwrap().to_owned();
     app.ask("get", "/operations/{id}", &[&id], "", 200).await;
+    app.ask("get", "/operations/{id}", &[&id], "top=1", 200).await;
 
     app.ask("get", "/backups", &[], "top=many", 400).await;
+    app.ask("get", "/operations/{id}", &[&id], "top=0", 400).await;
     app.ask("get", "/backups/{vault}/{id}", &["contoso-prod", "Not-A-Name"], "", 400).await;
     app.ask("get", "/backups/{vault}/{id}", &["contoso-prod", "no-such-label"], "", 404).await;
     app.ask("get", "/operations/{id}", &[&Uuid::nil().to_string()], "", 404).await;
@@ -223,7 +225,7 @@ async fn plans_are_as_documented() {
     world.vaults.set_secret("contoso-dr", "taken", "2");
     world.back_up("contoso-prod").await.unwrap();
     let plan = world.plan(&world.newest("contoso-prod").await, "contoso-dr").await;
-    let body = serde_json::to_value(json::plan(&plan).unwrap()).unwrap();
+    let body = serde_json::to_value(json::plan(&plan, &["A sentence.".to_owned()]).unwrap()).unwrap();
     assert!(body["counts"]["skip"] == 1, "{body}");
     assert_valid(&schema_at(&document(), "#/components/schemas/Plan"), &body);
 }

@@ -1,5 +1,6 @@
 //! What a restore plans, what it does, and what it says when the target is not as it should be.
 
+mod memory;
 mod order;
 mod replace;
 mod selection;
