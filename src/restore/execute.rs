@@ -1,8 +1,12 @@
 //! Does what a plan says, and compares what came of it.
 
-use std::{pin::pin, time::Duration};
+use std::{
+    pin::pin,
+    sync::atomic::{AtomicBool, Ordering},
+    time::Duration,
+};
 
-use futures::{StreamExt as _, TryStreamExt as _, stream};
+use futures::{StreamExt as _, stream};
 use tokio::time::Instant;
 use tracing::{Instrument as _, Span, debug_span, field::Empty};
 
@@ -33,7 +37,8 @@ const POLL: Duration = Duration::from_secs(2);
 /// may have done part of it.
 ///
 /// The failure of one item is its report. An error means that plan or reports could not be kept
-/// ([`Spool`](crate::spool::Spool)).
+/// ([`Spool`](crate::spool::Spool)): then no further item is begun, and what was begun is brought to its end, because an
+/// item that is being replaced is gone for a while.
 pub async fn execute(
     plan: &Plan,
     manifest: &Manifest,
@@ -48,26 +53,34 @@ pub async fn execute(
     let safety = safety.instrument(debug_span!("safetyCopies")).await;
     let run = Run { manifest, repository, target, safety: &safety, on_deleted: options.on_deleted, resumed, progress };
     let (mut reports, mut numbers) = (Rows::default(), Vec::with_capacity(plan.steps.len()));
+    let (mut failure, stopped) = (None, AtomicBool::new(false));
     // Certificates first: each brings a key and a secret, whose names nothing else may take before.
     for certificates in [true, false] {
         let batch = async {
             let is_of_batch = |step: &Step| (step.item.kind == Kind::Certificates) == certificates;
             let steps = plan.steps.iter().enumerate();
             let steps = steps.filter(|(_, step)| step.as_ref().map_or(true, is_of_batch));
+            let steps = steps.take_while(|_| !stopped.load(Ordering::Relaxed));
             let running = stream::iter(steps).map(|(number, step)| run.numbered(number, step));
             let mut running = pin!(running.buffer_unordered(options.concurrency));
             let before = numbers.len();
-            while let Some((number, report)) = running.try_next().await? {
-                numbers.push(number);
-                reports.push(&report)?;
+            while let Some(ended) = running.next().await {
+                let kept = ended.and_then(|(number, report)| {
+                    reports.push(&report)?;
+                    numbers.push(number);
+                    Ok(())
+                });
+                if let Err(error) = kept {
+                    stopped.store(true, Ordering::Relaxed);
+                    failure.get_or_insert(error);
+                }
             }
             Span::current().record("items", numbers.len() - before);
-            Ok::<_, Error>(())
         };
-        batch.instrument(debug_span!("items", certificates, items = Empty)).await?;
+        batch.instrument(debug_span!("items", certificates, items = Empty)).await;
     }
     reports.sort_by_keys(numbers);
-    Ok(reports)
+    failure.map_or(Ok(reports), Err)
 }
 
 /// The state of a restore as a whole, by how its items ended.

@@ -74,3 +74,19 @@ async fn ten_thousand_items_take_little_more_memory_than_a_thousand() {
         assert!(many < few + 12 * MIB, "{what}: {few} bytes for 1,000 items, {many} for 10,000");
     }
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn without_room_for_long_lists_nothing_is_restored_and_the_remedy_is_named() {
+    let azure = LocalAzure::with(&[SOURCE, TARGET]).await;
+    for number in 0..1_000 {
+        azure.vaults.set_secret(SOURCE, &format!("secret-{number:06}"), "value");
+    }
+    measure(&azure.settings(), &["backup", SOURCE]).await;
+    let restore = ["restore", SOURCE, "--to", TARGET];
+    let nowhere = azure.folder().join("nowhere");
+    let refused = azure.run_with(&[("TMPDIR", nowhere.to_str().unwrap())], &restore).await;
+    assert!(refused.code == 6 && refused.stderr.contains("Set TMPDIR to a folder"), "{refused:?}");
+    assert!(azure.vaults.snapshot(TARGET).items.is_empty());
+    let restored = azure.run(&restore).await;
+    assert_eq!((restored.code, azure.vaults.snapshot(TARGET).items.len()), (0, 1_000), "{restored:?}");
+}
