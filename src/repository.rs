@@ -24,7 +24,7 @@ use uuid::Uuid;
 
 pub use self::selector::Selector;
 use self::{
-    draft::{Draft, Stored},
+    draft::{Draft, Leftovers},
     inspection::Place,
     items::Collector,
     manifest::{Header, Item, Manifest},
@@ -229,20 +229,16 @@ impl Repository {
     /// Begins a backup, or goes on with one that was interrupted: what the interrupted run has written is found again.
     /// Nothing is visible before [`Draft::commit`].
     pub async fn begin(&self, vault: &VaultName, id: &BackupId, label: Option<&Label>) -> Result<Draft> {
-        let entries: Vec<_> = self.backups.list(&names::items(vault, id), None).try_collect().await?;
+        let mut leftovers = Leftovers::default();
         // Safety copies are written without the vault's lease, so that a prune beside a restore that goes on after days
         // could remove what its first attempt left: they are taken anew.
-        let is_safety_copy = label.is_some_and(Label::is_of_safety_copy);
-        let leftovers = entries
-            .into_iter()
-            .filter(|_| !is_safety_copy)
-            .filter_map(|entry| {
-                let blob = names::parse_item(&entry.name)?;
-                let written = Timestamp::from(entry.created);
-                let stored = Stored { blob: entry.name.into(), size: entry.size, sha256: blob.sha256.into(), written };
-                Some(((blob.item, blob.fingerprint), stored))
-            })
-            .collect();
+        if !label.is_some_and(Label::is_of_safety_copy) {
+            let prefix = names::items(vault, id);
+            let mut entries = self.backups.list(&prefix, None);
+            while let Some(entry) = entries.try_next().await? {
+                leftovers.add(&entry);
+            }
+        }
         let reference = BackupRef { vault: vault.clone(), id: id.clone(), label: label.cloned() };
         Ok(Draft { backups: self.backups.clone(), reference, leftovers })
     }

@@ -135,3 +135,48 @@ fn refusal(doing: &str, cause: io::Error) -> Error {
     let message = format!("Could not {doing} a temporary file in {}. {advice}, then run this again.", folder.display());
     Error::new(kind, message).because(cause)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_appended_is_read_back_from_anywhere_whether_it_is_in_memory_or_not() {
+        let all: Vec<u8> = (0..IN_MEMORY * 3 + 17).map(|at| (at / 7) as u8).collect();
+        for piece in [1_000, 99_991, IN_MEMORY - 1, IN_MEMORY, IN_MEMORY + 1, all.len()] {
+            let mut spool = Spool::default();
+            let mut appended = 0;
+            for piece in all.chunks(piece) {
+                spool.append(piece).unwrap();
+                appended += piece.len();
+                // Also while it is being written.
+                let from = appended.saturating_sub(300_000);
+                assert!(spool.read(from as u64..u64::MAX).unwrap() == all[from..appended]);
+            }
+            assert_eq!((spool.len(), spool.is_empty()), (all.len() as u64, false));
+            assert!(spool.to_vec().unwrap() == all, "in pieces of {piece}");
+            let len = all.len() as u64;
+            for range in [0..0, 5..9, len - 3..len + 9, len..len + 1, len + 5..len + 9] {
+                let within = |at: u64| at.min(len) as usize;
+                let expected = &all[within(range.start)..within(range.end)];
+                assert_eq!(spool.read(range.clone()).unwrap(), expected, "{range:?} in pieces of {piece}");
+            }
+        }
+        assert!(Spool::default().to_vec().unwrap().is_empty());
+    }
+
+    #[test]
+    fn what_the_system_refuses_says_which_folder_and_what_to_do() {
+        for (cause, kind, said) in [
+            (Cause::StorageFull, ErrorKind::Refused, "no space left"),
+            (Cause::NotFound, ErrorKind::Forbidden, "Set TMPDIR to a folder that is there"),
+            (Cause::PermissionDenied, ErrorKind::Forbidden, "this user may write"),
+            (Cause::Other, ErrorKind::Unavailable, "Check the disk"),
+        ] {
+            let error = refusal("write", cause.into());
+            assert_eq!(error.kind(), kind);
+            assert!(error.message().contains(&*std::env::temp_dir().to_string_lossy()), "{error}");
+            assert!(error.message().contains(said) && error.message().contains("TMPDIR"), "{error}");
+        }
+    }
+}

@@ -1,6 +1,6 @@
 //! What the guard makes of a run: the mark in its manifest.
 
-use super::{Found, Run};
+use super::{Run, found::Seen};
 use crate::{
     error::{Error, ErrorKind, Result},
     guard::{Fate, Losses, Up, Verdict, judge},
@@ -14,17 +14,17 @@ use crate::{
 impl Run<'_> {
     /// The mark for this run's manifest. Never a reason for a backup not to be made: what cannot be read on the way
     /// leaves the guard up.
-    pub(super) async fn guard(&self, found: &Found) -> Result<Option<Guard>> {
+    pub(super) async fn guard(&self, seen: &Seen) -> Result<Option<Guard>> {
         let Some(base) = self.base else { return Ok(None) };
         let mut since_last = Count::since(&base.header);
         for item in base.items.iter() {
             let item = item?;
-            since_last.add(&item, self.fate(&item.id, found));
+            since_last.add(&item, self.fate(&item.id, seen));
         }
         let since_last = since_last.losses;
         let mark = self.unacknowledged(base).await;
         let up = match &mark {
-            Some(mark) => Some(Up { found: found_by(mark), since: self.since_before(mark, found).await }),
+            Some(mark) => Some(Up { found: found_by(mark), since: self.since_before(mark, seen).await }),
             None => None,
         };
         let trip = |compared_with: BackupId, Losses { items, deleted, disabled }| {
@@ -42,11 +42,11 @@ impl Run<'_> {
 
     /// What became of an item of an earlier backup. One that was listed is known, even if its kind could not be listed
     /// to the end.
-    fn fate(&self, item: &ItemId, found: &Found) -> Fate {
-        match found.seen.get(item) {
+    fn fate(&self, item: &ItemId, seen: &Seen) -> Fate {
+        match seen.fates.get(item) {
             _ if !self.options.filter.matches(item) => Fate::Unknown,
             Some(fate) => *fate,
-            None if found.unlisted.contains_key(&item.kind) => Fate::Unknown,
+            None if seen.unlisted.contains_key(&item.kind) => Fate::Unknown,
             None => Fate::Gone,
         }
     }
@@ -64,14 +64,14 @@ impl Run<'_> {
     }
 
     /// What is lost since the backup with which the mark compares.
-    async fn since_before(&self, mark: &Guard, found: &Found) -> Option<Losses> {
+    async fn since_before(&self, mark: &Guard, seen: &Seen) -> Option<Losses> {
         let counted = async {
             let before = Selector::Id(mark.compared_with.clone());
             let before = self.repository.find(self.vault.name(), &before).await?;
             let mut before = self.repository.read_manifest(&before).await?;
             let mut count = Count::since(before.header());
             while let Some(item) = before.next().await? {
-                count.add(&item, self.fate(&item.id, found));
+                count.add(&item, self.fate(&item.id, seen));
             }
             Ok(count.losses)
         };

@@ -36,6 +36,13 @@ struct Row {
 }
 
 impl Items {
+    /// Items that are in memory already, in any order. The errors are those of the [`Collector`].
+    pub fn of<'a>(items: impl IntoIterator<Item = &'a Item>) -> Result<Self> {
+        let mut collector = Collector::default();
+        items.into_iter().try_for_each(|item| collector.push(item))?;
+        collector.finish()
+    }
+
     /// So many items there are.
     pub fn len(&self) -> usize {
         self.rows.len()
@@ -167,12 +174,16 @@ impl Collector {
         Ok(())
     }
 
-    /// Adds an item of the base as it is, without copying it. Whether the base has it.
-    pub fn carry_over(&mut self, id: &ItemId) -> bool {
+    /// Adds an item of the base without writing it again. The errors are those of [`Spool::append`].
+    pub fn carry_over(&mut self, item: &Item) -> Result<()> {
         let base = self.base.clone();
-        let Some(row) = base.find(id) else { return false };
-        self.add(*row, name(&base.names, row));
-        true
+        match base.find(&item.id) {
+            Some(row) => {
+                self.add(*row, name(&base.names, row));
+                Ok(())
+            }
+            None => self.push(item),
+        }
     }
 
     /// All items in their order. `Internal` when one was added twice.
@@ -195,15 +206,6 @@ impl Collector {
     }
 }
 
-impl Items {
-    /// Items that are in memory already, in any order. The errors are those of the [`Collector`].
-    pub fn of<'a>(items: impl IntoIterator<Item = &'a Item>) -> Result<Self> {
-        let mut collector = Collector::default();
-        items.into_iter().try_for_each(|item| collector.push(item))?;
-        collector.finish()
-    }
-}
-
 fn name<'a>(names: &'a str, row: &Row) -> &'a str {
     let at = row.name_at as usize;
     &names[at..at + usize::from(row.name_length)]
@@ -211,4 +213,65 @@ fn name<'a>(names: &'a str, row: &Row) -> &'a str {
 
 fn compare(names: &str, row: &Row, kind: Kind, other: &str) -> Ordering {
     row.kind.cmp(&kind).then_with(|| ItemName::compare(name(names, row), other))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{super::manifest::Manifest, *};
+
+    const NAME: &str = "vaults/contoso-prod/backups/20261122T020200Z-00000002.json";
+    const TEXT: &[u8] = include_bytes!(
+        "../../tests/it/fixtures/format-v1/backups/vaults/contoso-prod/backups/20261122T020200Z-00000002.json"
+    );
+
+    fn items() -> Items {
+        Manifest::decode(NAME, TEXT).unwrap().items
+    }
+
+    #[test]
+    fn items_are_found_and_handed_out_in_order_whatever_the_order_they_came_in() {
+        let items = items();
+        let all = items.to_vec().unwrap();
+        assert!(all.len() > 2 && all.is_sorted_by(|a, b| a.id < b.id));
+        let backwards = Items::of(all.iter().rev()).unwrap();
+        assert_eq!(backwards, items);
+        assert!(backwards.ids().eq(all.iter().map(|item| item.id.clone())));
+        for item in &all {
+            assert_eq!(backwards.get(&item.id).unwrap().as_ref(), Some(item));
+            let shouted = ItemId { name: item.id.name.as_str().to_uppercase().parse().unwrap(), ..item.id };
+            assert!(backwards.contains(&shouted), "names are compared without case");
+        }
+        let other = ItemId { kind: Kind::Keys, name: "not-there".parse().unwrap() };
+        assert_eq!((backwards.get(&other).unwrap(), backwards.contains(&other)), (None, false));
+        assert_eq!(backwards.page(1..3).unwrap(), all[1..3]);
+        assert_eq!(backwards.page(all.len() - 1..99).unwrap(), all[all.len() - 1..]);
+        let odd = backwards.filtered(|place, _| place % 2 == 1);
+        assert_eq!(odd.to_vec().unwrap(), all.into_iter().skip(1).step_by(2).collect::<Vec<_>>());
+    }
+
+    #[test]
+    fn what_is_carried_over_stands_beside_what_is_new() {
+        let base = items();
+        let all = base.to_vec().unwrap();
+        let mut collector = Collector::beside(&base);
+        let changed = Item { versions: 99, ..all[0].clone() };
+        all[1..].iter().rev().for_each(|item| collector.carry_over(item).unwrap());
+        collector.push(&changed).unwrap();
+        let written = collector.spool.len();
+        assert_eq!(written, serde_json::to_vec(&changed).unwrap().len() as u64, "what is carried over is not copied");
+        let items = collector.finish().unwrap();
+        assert_eq!(items.get(&changed.id).unwrap(), Some(changed));
+        assert_eq!(items.page(1..99).unwrap(), all[1..]);
+    }
+
+    #[test]
+    fn an_item_that_comes_twice_is_refused() {
+        let [first, ..] = &items().to_vec().unwrap()[..] else { panic!("it has items") };
+        let again = Item {
+            id: ItemId { name: first.id.name.as_str().to_uppercase().parse().unwrap(), ..first.id },
+            ..first.clone()
+        };
+        let error = Items::of([first, &again]).unwrap_err();
+        assert!(error.message().contains("came twice"), "{error}");
+    }
 }

@@ -2,6 +2,7 @@
 
 mod changes;
 mod concurrent;
+mod memory;
 mod trouble;
 
 use std::time::Duration;

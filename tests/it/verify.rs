@@ -3,7 +3,7 @@
 mod app;
 mod damage;
 mod meanwhile;
-mod memory;
+pub(crate) mod memory;
 mod resumed;
 
 use std::time::Duration;
