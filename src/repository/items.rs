@@ -63,6 +63,11 @@ impl Items {
         self.find(id).is_some()
     }
 
+    /// Where in the order the item of that id stands, if there is one. Reads nothing.
+    pub fn place(&self, id: &ItemId) -> Option<usize> {
+        self.rows.binary_search_by(|row| compare(&self.names, row, id.kind, id.name.as_str())).ok()
+    }
+
     /// All items in their order.
     pub fn iter(&self) -> impl DoubleEndedIterator<Item = Result<Item>> + ExactSizeIterator + '_ {
         self.rows.iter().map(|row| self.item(row))
@@ -98,8 +103,7 @@ impl Items {
     }
 
     fn find(&self, id: &ItemId) -> Option<&Row> {
-        let order = |row: &Row| compare(&self.names, row, id.kind, id.name.as_str());
-        self.rows.binary_search_by(order).ok().map(|place| &self.rows[place])
+        self.place(id).map(|place| &self.rows[place])
     }
 
     fn item(&self, row: &Row) -> Result<Item> {

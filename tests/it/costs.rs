@@ -259,7 +259,7 @@ async fn measure(world: &World, repository: &Repository, meter: &Meter) -> Reque
             drill: None,
             message: String::new(),
             problems: Vec::new(),
-            items: Vec::new(),
+            items: Default::default(),
         })
     };
     let ended = attempt(repository, operation, Attempts::MoreToCome, &progress, now, work).await.unwrap();

@@ -211,7 +211,7 @@ async fn a_restore_stopped_at_any_step_claims_nothing_that_is_not_there_and_the_
             let repository = Repository::new(steps.store(world.backups.clone()), Arc::new(world.state.clone()));
             let progress = Progress::default();
             let run = restore::execute(&plan, &manifest, &repository, &vault, &options, false, &progress);
-            let reports = steps.run(run).await;
+            let reports = steps.run(run).await.map(|reports| reports.unwrap().to_vec().unwrap());
             let (source, target) = (world.vaults.snapshot(VAULT), world.vaults.snapshot(TARGET));
             for report in reports.iter().flatten().filter(|report| report.outcome.is_good()) {
                 let is_there = target.items.iter().any(|((_, name), state)| {
@@ -225,10 +225,14 @@ async fn a_restore_stopped_at_any_step_claims_nothing_that_is_not_there_and_the_
                 assert!(last > 10 && source.differences(&target).is_empty(), "{stop:?}: only {last} steps");
                 break;
             }
-            assert!(reports.is_none_or(|reports| restore::status(&reports) != Status::Succeeded));
+            assert!(reports.is_none_or(|reports| crate::restore::status_of(&reports) != Status::Succeeded));
 
             let (repository, vault) = (world.repository(), world.vault(TARGET));
-            let again = restore::execute(&plan, &manifest, &repository, &vault, &options, true, &progress).await;
+            let again = restore::execute(&plan, &manifest, &repository, &vault, &options, true, &progress)
+                .await
+                .unwrap()
+                .to_vec()
+                .unwrap();
             for report in &again {
                 let wanted =
                     if report.item.name.as_str() == "deleted" { Outcome::Recovered } else { Outcome::Restored };

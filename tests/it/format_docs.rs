@@ -19,6 +19,7 @@ use keyvault_backup::{
         operation::{Operation, OperationKind},
     },
     restore::{self, Plan},
+    rows::Rows,
     store::Store as _,
     verify,
 };
@@ -158,7 +159,8 @@ async fn every_blob_the_code_writes_has_a_name_the_specification_lists() {
     let verify = verify::Options { operation: operation.id, concurrency: 4 };
     let vault = "contoso-prod".parse().unwrap();
     verify::run(&repository, &vault, &verify, &Progress::default(), world.now()).await.unwrap();
-    repository.keep_plan(operation.id, Bytes::from(example("plan"))).await.unwrap();
+    let plan: restore::Plan = serde_json::from_str(&example("plan")).unwrap();
+    repository.keep_plan(operation.id, &plan).await.unwrap();
     repository.acknowledge(serde_json::from_str(&example("acknowledgement")).unwrap()).await.unwrap();
 
     run_drill(&world).await;
@@ -320,12 +322,13 @@ async fn run_operation(world: &World) -> Operation {
         drill: None,
         message: "A sentence.".into(),
         problems: vec![failed.clone()],
-        items: vec![ItemReport {
+        items: Rows::of([ItemReport {
             item: id_of("secrets", "db-password"),
             outcome: Outcome::Failed,
             version: None,
             problem: Some(failed),
-        }],
+        }])
+        .unwrap(),
     };
     let work = async { Ok(done) };
     let mut ended = attempt(&repository, operation, Attempts::Last, &Progress::default(), now, work).await.unwrap();
@@ -353,13 +356,14 @@ fn example_operation() -> Operation {
     operation.counts = BTreeMap::from([("restored".to_owned(), 1)]);
     operation.message =
         Some("Backup 20261121T020000Z-1f2e3d4c of vault contoso-prod into vault contoso-dr: 1 restored.".to_owned());
-    operation.items = vec![ItemReport {
+    operation.items = Rows::of([ItemReport {
         item: id_of("secrets", "db-password"),
         outcome: Outcome::Restored,
         version: Some("8f3a5d1c2b4e4f60a7c9d0e1f2a3b4c5".into()),
         problem: None,
-    }];
-    assert_eq!(restore::status(&operation.items), operation.status);
+    }])
+    .unwrap();
+    assert_eq!(crate::restore::status_of(&operation.items.to_vec().unwrap()), operation.status);
     operation
 }
 

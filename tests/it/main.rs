@@ -35,6 +35,7 @@ mod pacing;
 mod pipes;
 mod prune;
 mod quickstart;
+mod records;
 mod refusals;
 mod restore;
 mod retention;

@@ -81,7 +81,11 @@ async fn a_target_with_little_quota_left_is_restored_into_whole_with_few_refusal
         let start = Instant::now();
         let plan = restore::plan(&manifest, &target, &options).await.unwrap();
         let (repository, progress) = (world.repository(), Progress::default());
-        let reports = restore::execute(&plan, &manifest, &repository, &target, &options, false, &progress).await;
+        let reports = restore::execute(&plan, &manifest, &repository, &target, &options, false, &progress)
+            .await
+            .unwrap()
+            .to_vec()
+            .unwrap();
         let bad: Vec<_> = reports.iter().filter(|report| report.outcome != Outcome::Restored).collect();
         assert!(bad.is_empty(), "{bad:#?}");
         let (traffic, took) = (pacing.traffic(), start.elapsed());
@@ -115,7 +119,11 @@ async fn five_thousand_items_are_restored_under_the_documented_quota_without_one
     let plan = restore::plan(&manifest, &target, &options).await.unwrap();
     assert_eq!(plan.estimated_seconds, 200);
     let (repository, progress) = (world.repository(), Progress::default());
-    let reports = restore::execute(&plan, &manifest, &repository, &target, &options, false, &progress).await;
+    let reports = restore::execute(&plan, &manifest, &repository, &target, &options, false, &progress)
+        .await
+        .unwrap()
+        .to_vec()
+        .unwrap();
     let good = reports.iter().filter(|report| report.outcome == Outcome::Restored).count();
     assert_eq!((good, pacing.traffic().throttled), (5000, 0));
     // 25 restores in a second, which is five sixths of the quota.

@@ -118,7 +118,7 @@ pub(super) async fn assert_restores(world: &World, backup: &BackupId, expected: 
     world.vaults.lose_everything(TARGET);
     let plan = world.plan(&manifest, TARGET).await;
     let (target, options) = (world.vault(TARGET), world.restore_options());
-    restore::execute(&plan, &manifest, &repository, &target, &options, false, &Default::default()).await;
+    restore::execute(&plan, &manifest, &repository, &target, &options, false, &Default::default()).await.unwrap();
     assert_eq!(expected.differences(&world.vaults.snapshot(TARGET)), Vec::<String>::new(), "{backup}");
 }
 

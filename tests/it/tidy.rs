@@ -14,7 +14,7 @@ use serde_json::Value;
 const LAYERS: &[&[&str]] = &[
     &["error"],
     &["model", "spool", "telemetry", "token"],
-    &["report", "retention", "guard", "store", "events"],
+    &["report", "retention", "rows", "guard", "store", "events"],
     &["vault"],
     &["repository"],
     &["backup", "restore", "operation", "prune", "verify", "copy", "diff", "coverage"],

@@ -2,7 +2,6 @@
 
 use std::time::Duration;
 
-use futures::{TryStreamExt as _, future};
 use keyvault_backup::{
     backup::{self, Backup},
     coverage::{self, Cause, Terms},
@@ -146,8 +145,9 @@ impl Scene {
                 };
                 let (repository, progress) = (stage.repository(), Progress::default());
                 let reports = restore::execute(plan, manifest, &repository, &target, options, resumed, &progress).await;
+                let reports = reports.unwrap().to_vec().unwrap();
                 assert_reports_are_true(&reports, &stage.world.vaults.snapshot(TARGET));
-                match restore::status(&reports) {
+                match crate::restore::status_of(&reports) {
                     Status::Succeeded => Ended::Complete,
                     _ => Ended::Partly(reports.into_iter().filter_map(|it| Some(it.problem?.message)).collect()),
                 }
@@ -191,7 +191,12 @@ impl Scene {
                 match drill::run(&source, &target, &repository, *operation, &options, &progress, now).await {
                     Ok(evidence) if evidence.status == Status::Succeeded => Ended::Complete,
                     Ok(evidence) => {
-                        let items = evidence.items.into_iter().filter_map(|item| item.problem);
+                        let items = evidence
+                            .items
+                            .iter()
+                            .filter_map(|item| item.unwrap().problem)
+                            .collect::<Vec<_>>()
+                            .into_iter();
                         Ended::Partly(items.chain(evidence.problems).map(|problem| problem.message).collect())
                     }
                     Err(error) => Ended::failed(&error),
@@ -203,7 +208,8 @@ impl Scene {
                     Ended::Complete
                 }
                 Ok(diff) => {
-                    let known = diff.differences.iter().all(|item| truth.differences.contains(item));
+                    let truth = truth.differences.to_vec().unwrap();
+                    let known = diff.differences.iter().all(|item| truth.contains(&item.unwrap()));
                     assert!(known, "{diff:#?}");
                     Ended::Partly(diff.failures.into_iter().map(|failure| failure.reason).collect())
                 }
@@ -337,10 +343,7 @@ async fn compare(stage: &Stage<'_>) -> Result<Diff> {
     let (repository, vault) = (stage.repository(), stage.vault(SOURCE));
     let newest = repository.find(vault.name(), &Selector::Latest).await?;
     let manifest = repository.open(&newest).await?;
-    let vault = &vault;
-    let listings = model::Kind::ALL.map(|kind| async move { (kind, vault.list(kind).try_collect().await) });
-    let listings: Vec<(_, Result<Vec<_>>)> = future::join_all(listings).await;
-    Ok(Diff::between(Side::of_backup(manifest)?, Side::of_vault(listings, ItemFilter::all())))
+    Diff::between(&Side::of_backup(manifest)?, &Side::of_vault(&vault, ItemFilter::all()).await?)
 }
 
 async fn back_up(stage: &Stage<'_>, options: &backup::Options, operation: Uuid) -> Ended {

@@ -135,7 +135,11 @@ async fn the_items_of_format_version_1_are_read_and_restored() {
         let (target, options) = (world.vault("contoso-dr"), world.restore_options());
         let plan = restore::plan(&manifest, &target, &options).await.unwrap();
         let progress = Progress::default();
-        let reports = restore::execute(&plan, &manifest, &frozen.repository, &target, &options, false, &progress).await;
+        let reports = restore::execute(&plan, &manifest, &frozen.repository, &target, &options, false, &progress)
+            .await
+            .unwrap()
+            .to_vec()
+            .unwrap();
         assert_eq!(reports.len(), count);
         assert!(reports.iter().all(|report| report.outcome == Outcome::Restored), "{reports:#?}");
         let restored = world.vaults.snapshot("contoso-dr");

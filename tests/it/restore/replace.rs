@@ -17,7 +17,7 @@ use simulator::{
     mishap::Mishap,
 };
 
-use super::{SOURCE, TARGET, actions, backed_up, backed_up_beside, outcomes, plan_with, said};
+use super::{SOURCE, TARGET, actions, backed_up, backed_up_beside, outcomes, plan_with, said, status_of};
 use crate::world::{
     World,
     interruption::{Steps, Stop},
@@ -52,7 +52,11 @@ async fn planned(world: &World, manifest: &Manifest, options: &Options) -> Plan 
 
 async fn carried_out(world: &World, manifest: &Manifest, options: &Options, plan: &Plan) -> Vec<ItemReport> {
     let (repository, target) = (world.repository(), world.vault(TARGET));
-    restore::execute(plan, manifest, &repository, &target, options, false, &Progress::default()).await
+    restore::execute(plan, manifest, &repository, &target, options, false, &Progress::default())
+        .await
+        .unwrap()
+        .to_vec()
+        .unwrap()
 }
 
 /// The active version of an item in the target, if it is there.
@@ -235,7 +239,7 @@ async fn where_purge_protection_forbids_it_nothing_is_touched() {
 
     let options = options(&world, OnConflict::Replace, OnDeleted::Purge);
     let plan = planned(&world, &manifest, &options).await;
-    assert!(plan.steps.iter().all(|step| step.action == Action::Blocked), "{plan:?}");
+    assert!(plan.steps.iter().all(|step| step.unwrap().action == Action::Blocked), "{plan:?}");
     let reports = carried_out(&world, &manifest, &options, &plan).await;
     for (_, _, item) in KINDS {
         assert!(said(&reports, item).contains("purge protection"), "{}", said(&reports, item));
@@ -403,9 +407,12 @@ async fn a_replacement_that_is_killed_anywhere_loses_nothing_and_the_next_attemp
                     true,
                     &Progress::default(),
                 )
-                .await;
+                .await
+                .unwrap()
+                .to_vec()
+                .unwrap();
                 assert_eq!(outcomes(&reports)[item], Outcome::Replaced, "{stop:?} at {last}: {}", said(&reports, item));
-                assert_eq!(restore::status(&reports), Status::Succeeded);
+                assert_eq!(status_of(&reports), Status::Succeeded);
                 let wanted =
                     manifest.items.iter().map(Result::unwrap).find(|wanted| wanted.id.to_string() == item).unwrap();
                 assert_eq!(version(&world, kind, name).as_deref(), Some(&*wanted.version), "{stop:?} at {last}");

@@ -7,7 +7,6 @@ use keyvault_backup::{
     error::ErrorKind,
     report::{ItemReport, Outcome, Status},
     repository::{items::Items, manifest::Item},
-    restore,
     store::Store as _,
     vault::pacing::Pacing,
 };
@@ -17,7 +16,7 @@ use simulator::{
 };
 use uuid::Uuid;
 
-use super::{SOURCE, TARGET, all, backed_up, execute, outcomes, said, with};
+use super::{SOURCE, TARGET, all, backed_up, execute, outcomes, said, status_of, with};
 use crate::world::{World, meanwhile::Meanwhile};
 
 fn restore_of(kind: Kind) -> Operation {
@@ -248,7 +247,7 @@ async fn an_item_that_fails_for_ever_fails_alone() {
     let bad: Vec<_> = reports.iter().filter(|report| report.outcome != Outcome::Restored).collect();
     assert_eq!(bad.len(), 4, "{bad:#?}");
     assert!(bad.iter().all(|report| report.problem.as_ref().is_some_and(|problem| problem.code == "Unavailable")));
-    assert_eq!(restore::status(&reports), Status::PartiallySucceeded);
+    assert_eq!(status_of(&reports), Status::PartiallySucceeded);
     let (source, target) = (world.vaults.snapshot(SOURCE), world.vaults.snapshot(TARGET));
     assert_claims_are_true(&reports, &source, &target);
 }

@@ -62,7 +62,11 @@ async fn refused(world: &World, id: &BackupId) -> Result<Vec<(String, String)>, 
     let backup = BackupRef { vault: VAULT.parse().unwrap(), id: id.clone(), label: None };
     let manifest = repository.open(&backup).await.map_err(|error| error.kind())?;
     let plan = restore::plan(&manifest, &target, &options).await.unwrap();
-    let reports = restore::execute(&plan, &manifest, &repository, &target, &options, false, &Progress::default()).await;
+    let reports = restore::execute(&plan, &manifest, &repository, &target, &options, false, &Progress::default())
+        .await
+        .unwrap()
+        .to_vec()
+        .unwrap();
     assert_eq!(reports.len(), manifest.items.len());
     let bad = reports.into_iter().filter(|report| report.outcome != Outcome::Restored);
     Ok(bad
