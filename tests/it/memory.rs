@@ -59,7 +59,7 @@ pub(crate) async fn measure_to(code: i32, environment: &Settings, arguments: &[&
 /// Says what was measured; the figures are for people, because times depend on the machine.
 pub(crate) fn tell(what: &str, Measured { took, peak, .. }: &Measured) {
     let line = format!("{what}: {:.1} MiB at most, {:.2} s", *peak as f64 / MIB as f64, took.as_secs_f64());
-    writeln!(std::io::stderr(), "{line}").unwrap();
+    std::io::stderr().write_all(format!("{line}\n").as_bytes()).unwrap();
 }
 
 /// `VmHWM` in bytes; 0 when the process has ended.
