@@ -208,7 +208,7 @@ fn essence(text: &str) -> Vec<Vec<String>> {
 }
 
 fn without_what_varies(words: &[&str]) -> Vec<String> {
-    let step_of_drill = ["Plan", "Restore", "Compare", "Clean"].contains(&words[0]) && words.len() < 4;
+    let step_of_drill = ["Plan", "Restore", "Compare", "Clean"].contains(&words[0]) && words.len() < 5;
     let varies = |index: usize| {
         let word = words[index];
         let next = words.get(index + 1).copied().unwrap_or_default();
