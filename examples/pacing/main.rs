@@ -1,7 +1,7 @@
 //! Draws how the pace of one vault finds the quota, alone and next to its applications: `docs/images/pacing.svg`.
 //!
 //! The pacing and the clients are the program's own, the vault is the simulator's, and time is virtual, so that the
-//! picture is the same each time: ten minutes take some seconds.
+//! picture is the same each time, and five minutes take some seconds.
 
 mod picture;
 mod run;
@@ -37,15 +37,15 @@ fn main() -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
-/// Two and a half minutes alone, two next to applications that take three quarters of the quota, and alone again.
+/// A minute alone, a minute and a half next to applications that take three quarters of the quota, and alone again.
 fn series() -> Vec<Second> {
     let scenario = Scenario {
         requests_per_second: 1_000.0,
-        seconds: 480,
+        seconds: 300,
         window: Window::Fixed,
         retry_after: None,
         capacity: None,
-        production: |second| if (150..270).contains(&second) { 300 } else { 0 },
+        production: |second| if (60..150).contains(&second) { 300 } else { 0 },
     };
     fastrand::seed(7);
     let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build();
@@ -68,7 +68,7 @@ mod tests {
     #[test]
     fn the_picture_in_the_documents_is_the_one_this_draws() {
         let series = series();
-        assert!(table(&series).lines().count() > 400);
+        assert!(table(&series).lines().count() > 300);
         let kept = fs::read_to_string(PICTURE).unwrap();
         let same = kept == picture::draw(&series).unwrap();
         assert!(
