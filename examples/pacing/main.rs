@@ -3,6 +3,8 @@
 //! The pacing and the clients are the program's own, the vault is the simulator's, and time is virtual, so that the
 //! picture is the same each time, and five minutes take some seconds.
 
+#![allow(clippy::disallowed_methods, reason = "it reads and writes its picture")]
+
 mod picture;
 mod run;
 
