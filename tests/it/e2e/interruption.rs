@@ -72,7 +72,7 @@ async fn a_restore_that_is_killed_half_way_ends_as_if_it_had_not_been_and_repeat
     let cloud = Cloud::with(&[PRODUCTION], &[RECOVERY]).await;
     cloud.vaults.seed(PRODUCTION, 300);
     let mut settings = cloud.settings();
-    settings.insert("BACKUP_REQUESTS_PER_SECOND".into(), "1000".into());
+    settings.insert("BACKUP_REQUESTS_PER_SECOND".into(), "4000".into());
     let app =
         cloud.start_with(settings, |options| options.timings.visibility_timeout = Some(Duration::from_secs(1))).await;
     let backup = app.run("api/backups", &json!({ "vaults": [PRODUCTION] })).await;
