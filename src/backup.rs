@@ -190,7 +190,9 @@ impl<'a> Run<'a> {
             );
             return Err(Error::new(first.kind(), message).because(first));
         }
-        seen.fates.extend(found.news.drain(..));
+        for (item, fate) in found.news.drain(..) {
+            seen.fates.insert(&item, fate);
+        }
         Ok((found, seen))
     }
 
@@ -212,7 +214,7 @@ impl<'a> Run<'a> {
             Ok(listed) if !self.options.filter.matches(&listed.item) => seen.filtered_out += 1,
             // A page can repeat a row when the vault changes between two pages.
             Ok(listed) => {
-                if seen.fates.insert(listed.item.clone(), fate_of(&listed.attributes)).is_none() {
+                if seen.fates.insert(&listed.item, fate_of(&listed.attributes)).is_none() {
                     self.progress.expect(1);
                     return Some(listed);
                 }
@@ -281,7 +283,7 @@ impl<'a> Run<'a> {
         for (kind, problem) in &seen.unlisted {
             found.failures.push(problem.of(*kind));
             let Some(base) = self.base else { continue };
-            let is_unseen = |id: &ItemId| id.kind == *kind && !seen.fates.contains_key(id);
+            let is_unseen = |id: &ItemId| id.kind == *kind && seen.fates.get(id).is_none();
             let unseen = base.items.filtered(|_, id| is_unseen(id) && self.options.filter.matches(id));
             let kept = stream::iter(unseen.iter()).map(async |item| Ok(self.keep_stale(item?, problem).await));
             let kept = kept.buffer_unordered(self.options.concurrency);

@@ -45,7 +45,7 @@ impl Run<'_> {
     fn fate(&self, item: &ItemId, seen: &Seen) -> Fate {
         match seen.fates.get(item) {
             _ if !self.options.filter.matches(item) => Fate::Unknown,
-            Some(fate) => *fate,
+            Some(fate) => fate,
             None if seen.unlisted.contains_key(&item.kind) => Fate::Unknown,
             None => Fate::Gone,
         }

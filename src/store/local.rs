@@ -42,7 +42,7 @@ const LEFTOVER: Duration = Duration::from_secs(24 * 60 * 60);
 const TRIES: usize = 10;
 
 /// How much of a blob is written at once, in bytes.
-const AT_ONCE: usize = 1024 * 1024;
+const AT_ONCE: usize = 128 * 1024;
 
 /// Blobs in a directory. A clone is another handle on the same directory.
 #[derive(Clone, Debug)]

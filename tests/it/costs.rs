@@ -8,7 +8,7 @@ use std::{
         Arc,
         atomic::{AtomicU64, Ordering},
     },
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use async_trait::async_trait;
@@ -66,9 +66,12 @@ async fn a_backup_asks_for_as_much_as_the_table_of_costs_says() {
     let store = |container: &Container| Arc::new(container.store_through(meter.clone()));
     let repository = Repository::new(store(&backups), store(&state));
     for expected in [FULL, NIGHTLY] {
+        let start = Instant::now();
         let measured = measure(&world, &repository, &meter).await;
-        // Leases are renewed by the clock, so a slow machine has more of them.
-        assert_eq!(Requests { others: expected.others, ..measured }, expected);
+        // Leases are renewed and records are written by the clock, so a slow machine has more of them.
+        let by_the_clock = start.elapsed().as_secs();
+        assert!((expected.writes..=expected.writes + by_the_clock).contains(&measured.writes), "{measured:?}");
+        assert_eq!(Requests { writes: expected.writes, others: expected.others, ..measured }, expected);
         world.pass(Duration::from_secs(86_400));
         for number in 0..CHANGED {
             world.vaults.set_secret("contoso", &format!("secret-{:05}", number * 5), "another value");

@@ -48,7 +48,7 @@ pub(crate) async fn measure_to(code: i32, environment: &Settings, arguments: &[&
             ended = &mut ended => break ended,
             _ = look.tick() => peak = peak.max(high_water(&status)),
         }
-        assert!(start.elapsed() < 5 * LIMIT, "{arguments:?} does not end");
+        assert!(start.elapsed() < LIMIT * 40, "{arguments:?} does not end");
     };
     assert_eq!(status.code(), Some(code), "{arguments:?}: {stdout}");
     let took = start.elapsed();
@@ -59,7 +59,7 @@ pub(crate) async fn measure_to(code: i32, environment: &Settings, arguments: &[&
 /// Says what was measured; the figures are for people, because times depend on the machine.
 pub(crate) fn tell(what: &str, Measured { took, peak, .. }: &Measured) {
     let line = format!("{what}: {:.1} MiB at most, {:.2} s", *peak as f64 / MIB as f64, took.as_secs_f64());
-    let _ = writeln!(std::io::stderr(), "{line}");
+    std::io::stderr().write_all(format!("{line}\n").as_bytes()).unwrap();
 }
 
 /// `VmHWM` in bytes; 0 when the process has ended.
