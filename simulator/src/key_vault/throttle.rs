@@ -22,6 +22,7 @@ const SUBSCRIPTION: f64 = 5.0;
 pub(super) struct Quota {
     window: i64,
     used: [f64; 3],
+    granted: f64,
 }
 
 #[derive(Clone, Copy)]
@@ -41,7 +42,16 @@ pub(super) struct Cost {
 impl Quota {
     /// Takes `cost` from this vault's limit, or says no and takes nothing: refused requests do not count.
     pub(super) fn take(&mut self, cost: Cost, throttling: Throttling, now_millis: i64) -> bool {
-        self.take_of(cost, throttling.scale, now_millis)
+        let taken = self.take_of(cost, throttling.scale, now_millis);
+        if taken {
+            self.granted += cost.weight;
+        }
+        taken
+    }
+
+    /// The weights of all requests that were let through, in all windows.
+    pub(super) fn granted(&self) -> f64 {
+        self.granted
     }
 
     /// The same for the limit that all vaults of a subscription share.
@@ -52,7 +62,7 @@ impl Quota {
     fn take_of(&mut self, cost: Cost, scale: f64, now_millis: i64) -> bool {
         let window = now_millis.div_euclid(WINDOW_MILLIS);
         if window != self.window {
-            *self = Self { window, used: [0.0; 3] };
+            (self.window, self.used) = (window, [0.0; 3]);
         }
         let limit = [OTHER, CREATE, KEY_CREATE][cost.bucket as usize] * scale;
         let used = &mut self.used[cost.bucket as usize];
