@@ -65,6 +65,9 @@ pub(crate) struct Setup {
     /// How often each client runs, in turns with the others [default: 5; 3 when quick].
     #[arg(long)]
     rounds: Option<usize>,
+    /// Numbers of items for memory and time [default: 1000,10000,50000,100000; quick: without 50000].
+    #[arg(long, value_delimiter = ',')]
+    sizes: Vec<usize>,
     /// The release binary.
     #[arg(long, default_value = "target/bench/keyvault-backup")]
     program: PathBuf,

@@ -4,6 +4,22 @@ use std::{collections::BTreeMap, fs, path::Path};
 
 use crate::{Result, machine};
 
+/// What `docs/benchmarks.md` has a place for, beside the machine and the targets.
+const SECTIONS: [&str; 12] = [
+    "backup",
+    "restore",
+    "azure",
+    "quota",
+    "memory",
+    "unchanged",
+    "start",
+    "protocols",
+    "connections",
+    "instructions",
+    "profile",
+    "every-run",
+];
+
 /// All that was found out.
 #[derive(Debug)]
 pub(crate) struct Report {
@@ -39,7 +55,11 @@ impl Report {
     }
 
     /// What stands between the marks of this name in the document.
+    ///
+    /// # Panics
+    /// When the document has no such place: better now than after an hour.
     pub(crate) fn section(&mut self, name: &'static str, text: &str) {
+        assert!(SECTIONS.contains(&name), "docs/benchmarks.md has no place for {name}");
         println!("\n== {name}\n\n{text}");
         self.sections.insert(name, text.to_owned());
     }
@@ -108,7 +128,16 @@ fn replaced(text: &str, name: &str, section: &str) -> Option<String> {
 
 #[cfg(test)]
 mod tests {
-    use super::{replaced, table};
+    use super::{SECTIONS, replaced, table};
+
+    #[test]
+    fn the_document_has_a_place_for_everything_that_is_measured() {
+        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/benchmarks.md");
+        let text = std::fs::read_to_string(path).unwrap();
+        for name in SECTIONS.into_iter().chain(["machine", "targets"]) {
+            assert!(replaced(&text, name, "").is_some(), "docs/benchmarks.md lacks {name}");
+        }
+    }
 
     #[test]
     fn a_section_takes_the_place_of_the_one_before_and_leaves_the_rest() {

@@ -64,15 +64,21 @@ pub(super) async fn run(setup: &Setup, report: &mut Report) -> Result<()> {
     let setup = Setup { program: program.clone(), ..setup.clone() };
     let azure = Azure::start(Protocols::Both).await?;
     azure.add_vault("contoso-dr", 0);
+    let folder = program.parent().unwrap_or(program).join("profiles");
+    fs::create_dir_all(&folder)?;
     let mut profiles = Vec::new();
     for items in [FEW, MANY] {
+        let file = |command: &str| folder.join(format!("{command}-{items}.callgrind"));
         azure.add_vault(VAULT, items);
         let container = azure.create_container(Storage::Direct).await?;
-        let full = profile(&azure, &tool(&setup, &["backup", VAULT, "--full"], &container.url)).await?;
-        let unchanged = profile(&azure, &tool(&setup, &["backup", VAULT], &container.url)).await?;
+        let full = tool(&setup, &["backup", VAULT, "--full"], &container.url);
+        let full = profile(&azure, &full, &file("backup")).await?;
+        let unchanged = tool(&setup, &["backup", VAULT], &container.url);
+        let unchanged = profile(&azure, &unchanged, &file("unchanged")).await?;
         azure.vaults.lose_everything("contoso-dr");
         let restore = tool(&setup, &["restore", VAULT, "--to", "contoso-dr"], &container.url);
-        let restore = profile(&azure, &restore.set("RESTORE_TARGET_VAULTS", "contoso-dr")).await?;
+        let restore = restore.set("RESTORE_TARGET_VAULTS", "contoso-dr");
+        let restore = profile(&azure, &restore, &file("restore")).await?;
         profiles.push([full, unchanged, restore]);
     }
     azure.check()?;
@@ -87,6 +93,13 @@ pub(super) async fn run(setup: &Setup, report: &mut Report) -> Result<()> {
     let head = ["", "thousand instructions per item", "million for the run"];
     report.section("instructions", &table(&head, rows));
 
+    // What every run costs: the command that does least.
+    let every = by_function(&profiles[0][1], &HashMap::new());
+    let all: i64 = every.iter().map(|it| it.1).sum();
+    let every = every.into_iter().take(FUNCTIONS / 2).map(|(function, cost)| row(&function, cost, all, 1_000_000));
+    let head = ["function", "share", "million instructions"];
+    report.section("every-run", &table(&head, every));
+
     let parts = by_part(&profiles[1][0], &profiles[0][0]);
     let all: i64 = parts.iter().map(|part| part.1).sum();
     let rows = parts.iter().filter(|part| part.1 * 200 > all).map(|(part, cost)| {
@@ -95,26 +108,29 @@ pub(super) async fn run(setup: &Setup, report: &mut Report) -> Result<()> {
         vec![part.clone(), format!("{percent:.1} %"), grouped(each)]
     });
     let head = ["", "share", "instructions per item"];
-    let most = by_function(&profiles[1][0], &profiles[0][0]).into_iter().take(FUNCTIONS).map(|(function, cost)| {
-        let name: String = function.chars().take(90).collect();
-        let percent = cost as f64 * 100.0 / all as f64;
-        vec![format!("`{name}`"), format!("{percent:.1} %"), grouped(cost / (MANY - FEW) as i64)]
-    });
+    let items = (MANY - FEW) as i64;
+    let most = by_function(&profiles[1][0], &profiles[0][0]).into_iter().take(FUNCTIONS);
+    let most = most.map(|(function, cost)| row(&function, cost, all, items));
     let functions = table(&["function", "share", "instructions per item"], most);
     report.section("profile", &format!("{}\n\n{functions}", table(&head, rows)));
     Ok(())
 }
 
+fn row(function: &str, cost: i64, all: i64, unit: i64) -> Vec<String> {
+    let name: String = function.chars().take(90).collect();
+    vec![format!("`{name}`"), format!("{:.1} %", cost as f64 * 100.0 / all as f64), grouped(cost / unit)]
+}
+
 /// Instructions by function, of one run.
-async fn profile(azure: &Azure, program: &Program) -> Result<HashMap<String, u64>> {
-    let out = tempfile::NamedTempFile::new()?;
-    let file = format!("--callgrind-out-file={}", out.path().display());
+/// What callgrind wrote stays in `out`, for `callgrind_annotate --tree=both` and the like.
+async fn profile(azure: &Azure, program: &Program, out: &Path) -> Result<HashMap<String, u64>> {
+    let file = format!("--callgrind-out-file={}", out.display());
     let mut arguments = vec!["--tool=callgrind".to_owned(), "--quiet".to_owned(), file];
     arguments.push(program.path.display().to_string());
     arguments.extend(program.arguments.iter().cloned());
     let program = Program { path: "valgrind".into(), arguments, environment: program.environment.clone() };
     azure.client(program).run().await?;
-    own_costs(out.path())
+    own_costs(out)
 }
 
 /// What the items cost, by part, the most expensive first.

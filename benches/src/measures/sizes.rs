@@ -29,7 +29,11 @@ const MIB: f64 = 1024.0 * 1024.0;
 const PAGE: usize = 25;
 
 pub(super) async fn run(setup: &Setup, report: &mut Report) -> Result<()> {
-    let sizes: &[usize] = if setup.quick { &[1_000, 10_000, LARGEST] } else { &[1_000, 10_000, 50_000, LARGEST] };
+    let sizes = match (setup.sizes.as_slice(), setup.quick) {
+        ([], true) => &[1_000, UNCHANGED, LARGEST],
+        ([], false) => &[1_000, UNCHANGED, 50_000, LARGEST][..],
+        (some, _) => some,
+    };
     let (mut memory, mut unchanged, mut peaks) = (Vec::new(), Vec::new(), Vec::new());
     for &items in sizes {
         // So many blobs need more time in Azurite than a quick run has; memory is the same either way.
