@@ -12,6 +12,8 @@ use std::{
     time::Duration,
 };
 
+use bytes::Bytes;
+use http::{Request, Response, header};
 use tokio::{
     io::{AsyncBufReadExt as _, AsyncReadExt as _, BufReader, Lines},
     process::{Child, ChildStdout, Command},
@@ -96,6 +98,51 @@ impl Azurite {
     /// Where the account's queues are.
     pub fn queue_url(&self) -> &str {
         &self.queue_url
+    }
+}
+
+/// Azurite closes idle connections after five seconds.
+const IDLE: Duration = Duration::from_secs(4);
+
+/// Azurite behind somebody who answers under the name that the account would have in Azure.
+#[derive(Clone, Debug)]
+pub struct Account {
+    client: reqwest::Client,
+    url: String,
+}
+
+impl Account {
+    /// The account at the [`Azurite::blob_url`], whose certificate is of this authority (PEM).
+    ///
+    /// # Errors
+    /// When the authority's certificate cannot be read.
+    pub fn new(authority: &[u8], url: &str) -> reqwest::Result<Self> {
+        let client = reqwest::Client::builder()
+            .tls_certs_only([reqwest::Certificate::from_pem(authority)?])
+            .no_proxy()
+            .pool_idle_timeout(IDLE)
+            .build()?;
+        Ok(Self { client, url: url.to_owned() })
+    }
+
+    /// Passes a request on: Azurite has the account's name in the path, Azure in the host.
+    ///
+    /// # Errors
+    /// When Azurite does not answer.
+    pub async fn pass(&self, request: Request<Bytes>) -> reqwest::Result<Response<Bytes>> {
+        let (mut head, body) = request.into_parts();
+        for name in [header::HOST, header::CONNECTION, header::TRANSFER_ENCODING] {
+            head.headers.remove(name);
+        }
+        let path = head.uri.path_and_query().map_or("/", |path| path.as_str());
+        let request = self.client.request(head.method, format!("{}{path}", self.url)).headers(head.headers).body(body);
+        let answer = request.send().await?;
+        let (status, mut headers) = (answer.status(), answer.headers().clone());
+        headers.remove(header::CONNECTION);
+        headers.remove(header::TRANSFER_ENCODING);
+        let mut response = Response::new(answer.bytes().await?);
+        (*response.status_mut(), *response.headers_mut()) = (status, headers);
+        Ok(response)
     }
 }
 

@@ -118,7 +118,9 @@ impl Connections {
             .timeout(Duration::from_secs(110))
             .redirect(reqwest::redirect::Policy::none())
             .pool_idle_timeout(Duration::from_secs(60))
-            .pool_max_idle_per_host(self.config.concurrency.max(8))
+            // Listings run beside the items, and a connection that is ready too late for its request waits for the next:
+            // with room for exactly those at work, these would be closed and opened again all the time.
+            .pool_max_idle_per_host(2 * self.config.concurrency.max(8))
             .build()
             .map_err(|cause| {
                 let message = "The HTTPS client could not be set up. Check the certificate files that SSL_CERT_FILE or \

@@ -79,6 +79,12 @@ impl KeyVaults {
         self.with(vault, |vault| vault.capacity = requests_per_second);
     }
 
+    /// What all requests that a vault's limits let through counted for together: most count for one, big keys and those
+    /// in an HSM for more. Nothing is counted while the limits are off.
+    pub fn quota_granted(&self, vault: &str) -> f64 {
+        self.with(vault, |vault| vault.quota.granted())
+    }
+
     /// Switches read-only mode: all that changes something answers 503. Backup goes on.
     pub fn set_read_only(&self, vault: &str, read_only: bool) {
         self.with(vault, |vault| vault.read_only = read_only);

@@ -26,6 +26,7 @@ pub(super) struct Quota {
     used: [f64; 3],
     /// When what was used, in a window that slides.
     uses: VecDeque<(i64, usize, f64)>,
+    granted: f64,
 }
 
 #[derive(Clone, Copy)]
@@ -45,7 +46,16 @@ pub(super) struct Cost {
 impl Quota {
     /// Takes `cost` from this vault's limit, or says no and takes nothing: refused requests do not count.
     pub(super) fn take(&mut self, cost: Cost, throttling: Throttling, window: Window, now_millis: i64) -> bool {
-        self.take_of(cost, throttling.scale, window, now_millis)
+        let taken = self.take_of(cost, throttling.scale, window, now_millis);
+        if taken {
+            self.granted += cost.weight;
+        }
+        taken
+    }
+
+    /// The weights of all requests that were let through, in all windows.
+    pub(super) fn granted(&self) -> f64 {
+        self.granted
     }
 
     /// The same for the limit that all vaults of a subscription share.
@@ -58,7 +68,7 @@ impl Quota {
             Window::Fixed => {
                 let window = now_millis.div_euclid(WINDOW_MILLIS);
                 if window != self.window {
-                    *self = Self { window, ..Self::default() };
+                    *self = Self { window, granted: self.granted, ..Self::default() };
                 }
             }
             Window::Sliding => {

@@ -109,3 +109,15 @@ async fn vaults_of_a_subscription_share_five_times_the_limit() {
     // Five times forty: what five vaults may, whichever vaults ask.
     assert_eq!(answered, 200);
 }
+
+#[tokio::test(start_paused = true)]
+async fn what_was_let_through_is_added_up_by_weight_over_all_windows() {
+    let bench = Bench::new();
+    assert_eq!(bench.ask("POST", "contoso/keys/hsm/create", Some(json!({"kty": "EC-HSM"}))).await.status, 200);
+    bench.vaults.set_throttling("contoso", Some(HUNDREDTH));
+    for _ in 0..2 {
+        tokio::time::advance(Duration::from_secs(10)).await;
+        while bench.ask("GET", "contoso/keys/hsm", None).await.status == 200 {}
+    }
+    assert!((bench.vaults.quota_granted("contoso") - 80.0).abs() < 0.01, "{}", bench.vaults.quota_granted("contoso"));
+}
