@@ -6,8 +6,10 @@ mod diff;
 mod drill;
 mod guard;
 mod list;
+mod operations;
 mod print;
 mod prune;
+mod remote;
 mod restore;
 mod show;
 mod status;
@@ -15,12 +17,15 @@ mod verify;
 
 use std::{ffi::OsString, io::IsTerminal as _, process::ExitCode};
 
-use clap::{CommandFactory as _, FromArgMatches as _, Parser, Subcommand, ValueEnum};
+use clap::{
+    ArgMatches, Args as _, CommandFactory as _, FromArgMatches as _, Parser, Subcommand, ValueEnum, parser::ValueSource,
+};
 use time::OffsetDateTime;
 
 use self::print::{End, Printer};
 use crate::{
-    config::{Config, Settings, connect::Connections},
+    app::App,
+    config::{AppSettings, Config, Settings, connect::Connections},
     error::{Error, ErrorKind, Result},
     events, functions,
     model::{Timestamp, VaultName},
@@ -36,6 +41,8 @@ struct Arguments {
     /// How results are printed.
     #[arg(long, global = true, value_enum, default_value_t = Output::Table)]
     output: Output,
+    #[command(flatten)]
+    app: AppSettings,
     #[command(flatten)]
     settings: Settings,
 }
@@ -77,6 +84,8 @@ enum Command {
     Diff(diff::Diff),
     /// Show how well each vault is protected.
     Status(status::Status),
+    /// Show what was started, and how it stands.
+    Operations(operations::Operations),
     /// Show or acknowledge what tripped the guard against mass deletion.
     Guard(guard::Guard),
     /// Print completions for a shell.
@@ -91,10 +100,10 @@ enum Command {
 /// Runs the command that `arguments` hold, the program's name first.
 pub async fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     let arguments: Vec<OsString> = arguments.into_iter().collect();
-    let parsed =
-        command_line().try_get_matches_from(&arguments).and_then(|parsed| Arguments::from_arg_matches(&parsed));
-    let arguments = match parsed {
-        Ok(arguments) => arguments,
+    let parsed = command_line().try_get_matches_from(&arguments);
+    let parsed = parsed.and_then(|parsed| Ok((Arguments::from_arg_matches(&parsed)?, typed_settings(&parsed))));
+    let (arguments, typed) = match parsed {
+        Ok(parsed) => parsed,
         // Help and version are answers; everything else is a mistake.
         Err(message) if message.use_stderr() && wants_json(&arguments) => {
             Printer::new(true, false).errors(&[usage(&message)]);
@@ -107,7 +116,7 @@ pub async fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     };
     let printer = Printer::new(arguments.output == Output::Json, std::io::stderr().is_terminal());
     let telemetry = Telemetry::start();
-    let code = match execute(arguments, &printer, &telemetry).await {
+    let code = match execute(arguments, &typed, &printer, &telemetry).await {
         Ok(end) => end.into(),
         Err(errors) => {
             printer.errors(&errors);
@@ -128,6 +137,17 @@ fn command_line() -> clap::Command {
     })
 }
 
+/// The settings that were given as flags, which mean nothing to an app that has settings of its own.
+fn typed_settings(parsed: &ArgMatches) -> Vec<String> {
+    let all = Settings::augment_args(clap::Command::new("settings"));
+    let of_both = ["azure_cloud", "log_level"];
+    all.get_arguments()
+        .filter(|argument| !of_both.contains(&argument.get_id().as_str()))
+        .filter(|argument| parsed.value_source(argument.get_id().as_str()) == Some(ValueSource::CommandLine))
+        .filter_map(|argument| Some(format!("--{}", argument.get_long()?)))
+        .collect()
+}
+
 /// Whether a command line that cannot be read asks for JSON all the same.
 fn wants_json(arguments: &[OsString]) -> bool {
     arguments.iter().any(|argument| argument == "--output=json")
@@ -144,10 +164,11 @@ fn usage(message: &clap::Error) -> Error {
 
 async fn execute(
     arguments: Arguments,
+    typed: &[String],
     printer: &Printer,
     telemetry: &Result<Option<Telemetry>>,
 ) -> Result<End, Vec<Error>> {
-    let Arguments { command, settings, .. } = arguments;
+    let Arguments { command, app, settings, .. } = arguments;
     let one = |error: Error| vec![error];
     let serves = matches!(command, Command::Serve { .. });
     let (log, usual) = if serves { (events::Output::Json, "info") } else { (events::Output::Plain, "off") };
@@ -168,6 +189,26 @@ async fn execute(
         clap_complete::generate(shell, &mut command_line(), "keyvault-backup", &mut completions);
         printer.text(&String::from_utf8_lossy(&completions));
         return Ok(End::GOOD);
+    }
+    if app.are_set() && !serves {
+        let access = app.read(&settings.azure_cloud).map_err(|more| mistakes.extend(more));
+        if let [flag, ..] = typed {
+            let message = format!(
+                "{flag} means nothing to the app, which has settings of its own. Leave it out, or change the app's setting."
+            );
+            mistakes.push(Error::invalid(flag, message));
+        }
+        return match access {
+            Ok(access) if mistakes.is_empty() => {
+                let app = App::new(access).map_err(one)?;
+                command.run_by(&app, printer).await.map_err(one)
+            }
+            _ => Err(mistakes),
+        };
+    }
+    if app.are_set() {
+        let message = "An app cannot let another app answer for it. Remove BACKUP_APP_URL from its settings.";
+        mistakes.push(Error::invalid("BACKUP_APP_URL", message));
     }
     let config = Config::read(&settings).map_err(|more| mistakes.extend(more));
     let connections = match config {
@@ -191,10 +232,34 @@ async fn execute(
         Command::Drill(command) => command.run(&connections, printer).await,
         Command::Diff(command) => command.run(&connections, printer).await,
         Command::Status(command) => command.run(&connections, printer).await,
+        Command::Operations(command) => command.run(&connections, printer).await,
         Command::Guard(command) => command.run(&connections, printer).await,
         Command::Serve { .. } | Command::Completions { .. } => Ok(End::GOOD),
     }
     .map_err(one)
+}
+
+impl Command {
+    /// The same by the deployed app.
+    async fn run_by(self, app: &App, printer: &Printer) -> Result<End> {
+        match self {
+            Self::Backup(command) => command.run_by(app, printer).await,
+            Self::Restore(command) => command.run_by(app, printer).await,
+            Self::List(command) => command.run_by(app, printer).await,
+            Self::Show(command) => command.run_by(app, printer).await,
+            Self::Prune(command) => command.run_by(app, printer).await,
+            Self::Verify(command) => command.run_by(app, printer).await,
+            Self::Drill(command) => command.run_by(app, printer).await,
+            Self::Diff(command) => command.run_by(app, printer).await,
+            Self::Status(command) => command.run_by(app, printer).await,
+            Self::Operations(command) => command.run_by(app, printer).await,
+            Self::Guard(command) => command.run_by(app, printer).await,
+            Self::Serve { .. } | Self::Completions { .. } => {
+                let message = "This command is about this machine, and the app can do nothing for it. Leave --app out.";
+                Err(Error::invalid("BACKUP_APP_URL", message))
+            }
+        }
+    }
 }
 
 /// The vault of that name or URI.

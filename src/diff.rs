@@ -5,6 +5,8 @@
 
 use std::{cmp::Ordering, collections::BTreeSet};
 
+use serde::Deserialize;
+
 use crate::{
     error::{Error, Result},
     model::{Attributes, ItemId, Kind, filter::ItemFilter},
@@ -13,7 +15,8 @@ use crate::{
 };
 
 /// How an item differs.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Deserialize)]
+#[serde(rename_all = "camelCase")]
 pub enum Change {
     /// Only the second side has it.
     Added,
@@ -51,10 +54,12 @@ impl Change {
 }
 
 /// An item as one side has it.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 pub struct State {
     /// The current version; a listing of a vault does not show it.
+    #[serde(default)]
     pub version: Option<Box<str>>,
+    #[serde(skip)]
     ties: Vec<Box<str>>,
     /// The state of the current version.
     pub attributes: Attributes,
@@ -139,17 +144,21 @@ pub struct Diff {
 }
 
 /// An item that differs.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 pub struct Difference {
     /// The item.
+    #[serde(flatten)]
     pub item: ItemId,
     /// How; at least one.
     pub changes: Vec<Change>,
     /// The attributes behind [`Change::Attributes`], such as `expires` or `tags.owner`.
+    #[serde(default)]
     pub fields: Vec<String>,
     /// On the first side.
+    #[serde(default)]
     pub from: Option<State>,
     /// On the second side.
+    #[serde(default)]
     pub to: Option<State>,
 }
 

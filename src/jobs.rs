@@ -12,9 +12,9 @@ mod verify;
 
 pub use self::{
     backup::{BackupRequest, GUARD_DELETED, GUARD_DISABLED, back_up},
-    diff::{Against, Comparison, compare, newest_backup},
+    diff::{Against, Comparison, compare, may_be_meant, newest_backup, nothing_before},
     drill::{DrillRequest, check_drill_vault, drill, give_up_drill},
-    guard::acknowledge_guard,
+    guard::{acknowledge_guard, no_guard},
     prune::{plan_prune, prune},
     restore::{RestoreRequest, check_restore, plan_restore, restore},
     sweep::sweep,

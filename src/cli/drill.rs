@@ -9,8 +9,10 @@ use uuid::Uuid;
 use super::{
     name, now,
     print::{End, Printer, table},
+    remote,
 };
 use crate::{
+    app::App,
     config::connect::{Connections, Role},
     error::{Error, ErrorKind, Result},
     jobs::{self, DrillRequest},
@@ -73,6 +75,20 @@ impl Drill {
         };
         bar.finish();
         let operation = result?;
+        print(printer, &operation);
+        Ok(End::of_operations([Ok(&operation)]))
+    }
+
+    pub(super) async fn run_by(self, app: &App, printer: &Printer) -> Result<End> {
+        if self.into.is_some() {
+            let message = "The app drills in its own DRILL_VAULT and nowhere else, because a drill deletes what it has \
+                           restored. Leave --into out, or run the command without --app.";
+            return Err(Error::invalid("into", message));
+        }
+        let selector: Selector = self.backup.parse()?;
+        let request = DrillRequest { backup: selector.to_string(), sample: self.sample.map(|size| size as usize) };
+        let started = app.drill(&app.name(&self.vault)?, &request).await?;
+        let (operation, _) = remote::follow_one(app, started, "Drilling with", printer).await?;
         print(printer, &operation);
         Ok(End::of_operations([Ok(&operation)]))
     }

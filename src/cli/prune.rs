@@ -2,6 +2,7 @@
 
 use clap::Args;
 use indicatif::HumanBytes;
+use serde_json::Value;
 use uuid::Uuid;
 
 use super::{
@@ -10,13 +11,13 @@ use super::{
     vaults,
 };
 use crate::{
+    app::App,
     config::connect::Connections,
     error::{Error, ErrorKind, Result},
     jobs, json,
     model::VaultName,
     prune::{Plan, Prune as Pruned, Report},
-    repository::{BackupRef, Selector},
-    retention::{Quality, Reason},
+    repository::Selector,
 };
 
 #[derive(Debug, Args)]
@@ -39,8 +40,8 @@ pub(super) struct Prune {
     remove: Vec<Selector>,
 }
 
-/// What came of one vault; without a report it was a dry run.
-type Row = (VaultName, Result<(Plan, Option<Report>)>);
+/// What came of one vault, as [`json::prune`] describes it.
+type Row = (VaultName, Result<Value>);
 
 impl Prune {
     pub(super) async fn run(self, connections: &Connections, printer: &Printer) -> Result<End> {
@@ -51,16 +52,29 @@ impl Prune {
         let mut rows: Vec<Row> = Vec::new();
         for vault in vaults(connections, &self.vaults)? {
             let result = self.prune(connections, &vault).await;
+            rows.push((vault, result.map(|(plan, report)| json::prune(&plan, report.as_ref()))));
+        }
+        Ok(told(printer, &rows))
+    }
+
+    pub(super) async fn run_by(self, app: &App, printer: &Printer) -> Result<End> {
+        if !self.remove.is_empty() || !self.dry_run {
+            let message = "The app removes backups after each backup of a vault, as its BACKUP_KEEP says, and never on \
+                           request: a function key must not be enough to destroy backups. With --app, give --dry-run to \
+                           see what it would remove; to remove by name, run the command without --app, with rights of \
+                           your own.";
+            return Err(Error::new(ErrorKind::InvalidInput, message));
+        }
+        let mut vaults = self.vaults.iter().map(|vault| app.name(vault)).collect::<Result<Vec<_>>>()?;
+        if vaults.is_empty() {
+            vaults = app.vaults(&[]).await?.into_iter().filter(|row| row.in_scope).map(|row| row.vault).collect();
+        }
+        let mut rows: Vec<Row> = Vec::new();
+        for vault in vaults {
+            let result = app.plan_prune(&vault).await;
             rows.push((vault, result));
         }
-        if !printer.json_by_vault(&rows, |_, (plan, report)| json::prune(plan, report.as_ref())) {
-            rows.iter().for_each(|row| print(printer, row));
-        }
-        Ok(End::of_all(rows.iter().map(|(_, result)| match result {
-            Ok((plan, _)) if stays(plan).next().is_some() => End::IN_PART,
-            Ok(_) => End::GOOD,
-            Err(error) => End::of_errors(std::slice::from_ref(error)),
-        })))
+        Ok(told(printer, &rows))
     }
 
     async fn prune(&self, connections: &Connections, vault: &VaultName) -> Result<(Plan, Option<Report>)> {
@@ -80,49 +94,60 @@ impl Prune {
     }
 }
 
+/// Prints what came of all vaults, and says what it comes to.
+fn told(printer: &Printer, rows: &[Row]) -> End {
+    if !printer.json_by_vault(rows, |_, body| body.clone()) {
+        rows.iter().for_each(|row| print(printer, row));
+    }
+    End::of_all(rows.iter().map(|(_, result)| match result {
+        Ok(body) if refused(body).next().is_some() => End::IN_PART,
+        Ok(_) => End::GOOD,
+        Err(error) => End::of_errors(std::slice::from_ref(error)),
+    }))
+}
+
+fn backups(body: &Value) -> impl Iterator<Item = &Value> {
+    body["backups"].as_array().into_iter().flatten()
+}
+
 /// The backups that somebody wanted to go and that stay for a reason a person can do something about.
-fn stays(plan: &Plan) -> impl Iterator<Item = (&BackupRef, &[Reason])> {
-    let rows = plan.backups.iter().filter(|row| plan.was_asked_for(row));
-    rows.map(|row| (&row.backup, &row.reasons[..]))
+fn refused(body: &Value) -> impl Iterator<Item = &Value> {
+    backups(body).filter(|row| row["refused"] == true)
 }
 
 fn print(printer: &Printer, (vault, result): &Row) {
-    let (plan, report) = match result {
-        Ok((plan, report)) => (plan, report),
+    let body = match result {
+        Ok(body) => body,
         Err(error) => return printer.complain(format!("{vault}: {}", error.chain())),
     };
-    if plan.backups.is_empty() {
+    if backups(body).next().is_none() {
         return printer.line(format!("There is no backup of vault {vault}."));
     }
+    let text = |row: &Value, field: &str| row[field].as_str().unwrap_or_default().to_owned();
+    let reasons = |row: &Value| {
+        let reasons = row["reasons"].as_array().into_iter().flatten().filter_map(Value::as_str);
+        reasons.collect::<Vec<_>>().join(", ")
+    };
+    let is_dry_run = body["dryRun"] == true;
     let mut table = table(&["Backup", "Label", "Result", "Action", "Why"]);
-    for row in &plan.backups {
-        let action = match (row.is_removed(), report) {
-            (true, None) => "would be removed",
-            (true, Some(_)) => "remove",
-            (false, _) => "keep",
-        };
-        let quality = match row.quality {
-            Quality::Whole => "Succeeded",
-            Quality::Incomplete => "Incomplete",
-            Quality::Unreadable => "Unreadable",
-        };
-        let label = row.backup.label.as_ref().map(ToString::to_string).unwrap_or_default();
-        let reasons: Vec<String> = row.reasons.iter().map(ToString::to_string).collect();
-        table.add_row([row.backup.id.as_str(), &label, quality, action, &reasons.join(", ")]);
+    for row in backups(body) {
+        let action =
+            if is_dry_run && row["action"] == "remove" { "would be removed".into() } else { text(row, "action") };
+        table.add_row([text(row, "id"), text(row, "label"), text(row, "result"), action, reasons(row)]);
     }
     printer.line(format!("Vault {vault}"));
     printer.line(table);
-    match report {
-        Some(report) => printer.line(plan.describe(report)),
-        None => printer.line(format!(
+    if is_dry_run {
+        printer.line(format!(
             "This would remove {} backups and {} item blobs ({}).",
-            plan.removed().count(),
-            plan.unnamed.blobs,
-            HumanBytes(plan.unnamed.bytes)
-        )),
+            backups(body).filter(|row| row["action"] == "remove").count(),
+            body["unnamedBlobs"]["remove"],
+            HumanBytes(body["unnamedBlobs"]["bytes"].as_u64().unwrap_or_default())
+        ));
+    } else {
+        printer.line(text(body, "message"));
     }
-    for (backup, reasons) in stays(plan) {
-        let reasons: Vec<String> = reasons.iter().map(ToString::to_string).collect();
-        printer.complain(format!("Backup {backup} of vault {vault} stays: {}.", reasons.join(", ")));
+    for row in refused(body) {
+        printer.complain(format!("Backup {} of vault {vault} stays: {}.", text(row, "id"), reasons(row)));
     }
 }

@@ -10,16 +10,20 @@ use uuid::Uuid;
 use super::{
     name, now,
     print::{End, Printer, table},
+    remote,
 };
 use crate::{
+    app::App,
     config::connect::{Connections, Role},
     error::{Error, ErrorKind, Result},
     jobs::{self, RestoreRequest},
     json,
+    model::BackupId,
     operation::{Attempts, abandoned},
     report::Progress,
     repository::{
         Repository,
+        manifest::{Guard, Header},
         operation::{Operation, OperationKind},
     },
     restore::{Action, OnConflict, OnDeleted, Plan},
@@ -64,6 +68,23 @@ impl Restore {
         let (vault, target_vault) = (name(connections, &vault)?, name(connections, &to)?);
         let request = RestoreRequest { vault, backup, target_vault, items, on_conflict, on_deleted };
         restore(connections, request, dry_run, resume, printer).await
+    }
+
+    /// With `--resume` it finds the restore that was started under that id; the app goes on with it by itself.
+    pub(super) async fn run_by(self, app: &App, printer: &Printer) -> Result<End> {
+        let Self { vault, to, backup, items, on_conflict, on_deleted, dry_run, resume } = self;
+        let (vault, target_vault) = (app.name(&vault)?, app.name(&to)?);
+        let request = RestoreRequest { vault, backup, target_vault, items, on_conflict, on_deleted };
+        if dry_run {
+            print_plan(printer, &app.plan_restore(&request).await?);
+            warn_of_losses_by(app, &request, printer).await;
+            return Ok(End::GOOD);
+        }
+        let started = app.restore(resume.unwrap_or_else(Uuid::new_v4), &request).await?;
+        warn_of_losses_by(app, &request, printer).await;
+        let (operation, _) = remote::follow_one(app, started, "Restoring into", printer).await?;
+        print(printer, &operation);
+        Ok(End::of_operations([Ok(&operation)]))
     }
 }
 
@@ -132,11 +153,29 @@ async fn warn_of_losses(repository: &Repository, request: &RestoreRequest, print
         Ok::<_, Error>((!meant).then_some((header.backup_id, guard)))
     };
     if let Ok(Some((backup, guard))) = look.await {
-        let before = &guard.compared_with;
-        printer.complain(format!(
-            "The guard is up in backup {backup}: {guard}. To bring back what was there before, give --backup {before}."
-        ));
+        tell_of_losses(&backup, &guard, printer);
     }
+}
+
+/// The same of a backup that the app restores: its guard is up no more once somebody has acknowledged it.
+async fn warn_of_losses_by(app: &App, request: &RestoreRequest, printer: &Printer) {
+    let look = async {
+        let header = app.header(&request.vault, &request.backup).await?;
+        let up = if header.guard.is_some() { app.guard(&request.vault).await? } else { None };
+        Ok::<_, Error>((header, up))
+    };
+    if let Ok((Header { backup_id, guard: Some(guard), .. }, Some(up))) = look.await
+        && guard.tripped_by == up.tripped_by
+    {
+        tell_of_losses(&backup_id, &guard, printer);
+    }
+}
+
+fn tell_of_losses(backup: &BackupId, guard: &Guard, printer: &Printer) {
+    let before = &guard.compared_with;
+    printer.complain(format!(
+        "The guard is up in backup {backup}: {guard}. To bring back what was there before, give --backup {before}."
+    ));
 }
 
 fn print(printer: &Printer, operation: &Operation) {

@@ -8,6 +8,7 @@ use super::{
     print::{End, Printer, table},
 };
 use crate::{
+    app::App,
     config::connect::{Connections, Role},
     error::Result,
     json,
@@ -32,6 +33,12 @@ impl Show {
         let selector: Selector = self.backup.parse()?;
         let backup = repository.find(&name(connections, &self.vault)?, &selector).await?;
         print(printer, &repository.open(&backup).await?);
+        Ok(End::GOOD)
+    }
+
+    pub(super) async fn run_by(self, app: &App, printer: &Printer) -> Result<End> {
+        let selector: Selector = self.backup.parse()?;
+        print(printer, &app.backup(&app.name(&self.vault)?, &selector.to_string()).await?);
         Ok(End::GOOD)
     }
 }

@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use uuid::Uuid;
 
 use super::{
-    api::{self, AcknowledgeGuard, StartBackups, StartRestore},
+    api::{self, AcknowledgeGuard, PlanPrune, StartBackups, StartCheck, StartRestore},
     host::{HttpRequest, HttpResponse, Reply},
     work::{JobMessage, RestoreMessage, encode, restore_operation},
 };
@@ -28,19 +28,17 @@ const READ_AHEAD: usize = 8;
 
 /// `GET` and `POST api/backups`.
 pub(super) async fn backups(connections: &Connections, request: &HttpRequest, now: Timestamp) -> Reply {
-    if request.method == "POST" && request.params.get("id").is_some_and(|id| id == "guard") {
-        return match acknowledge_guard(connections, request, now).await {
-            Ok(body) => Reply::http(api::answer(200, body)),
-            Err(errors) => Reply::http(api::error(&errors)),
-        };
+    if request.method != "POST" {
+        return answer(show_backups(connections, request, now).await);
     }
-    if request.method == "POST" {
-        return match start_backups(connections, request, now).await {
-            Ok(reply) => reply,
-            Err(errors) => Reply::http(api::error(&errors)),
-        };
-    }
-    answer(show_backups(connections, request, now).await)
+    let done = |body| Reply::http(api::answer(200, body));
+    let reply = match request.params.get("id").map(String::as_str) {
+        Some("guard") => acknowledge_guard(connections, request, now).await.map(done),
+        Some("prune") => plan_prune(connections, request, now).await.map(done),
+        Some("verify" | "drill") => start_check(connections, request, now).await,
+        _ => start_backups(connections, request, now).await,
+    };
+    reply.unwrap_or_else(|errors| Reply::http(api::error(&errors)))
 }
 
 /// `POST api/restore`.
@@ -71,15 +69,8 @@ async fn start_backups(connections: &Connections, request: &HttpRequest, now: Ti
     for vault in vaults {
         // One id names the whole request; each of several vaults has an id that follows from it.
         let operation_id = if several { Uuid::new_v5(&request_id, vault.as_str().as_bytes()) } else { request_id };
-        let message = JobMessage {
-            operation_id,
-            kind: OperationKind::Backup,
-            vault,
-            label: label.clone(),
-            full,
-            round: None,
-            created_at: now,
-        };
+        let message = JobMessage::new(operation_id, OperationKind::Backup, vault, now);
+        let message = JobMessage { label: label.clone(), full, ..message };
         let operation = record(&repository, message.operation(), now).await.map_err(one)?;
         if is_waiting(&operation) {
             messages.push(encode(&message));
@@ -95,15 +86,52 @@ async fn acknowledge_guard(
     request: &HttpRequest,
     now: Timestamp,
 ) -> Result<Value, Vec<Error>> {
-    let AcknowledgeGuard { vault, backup, reason } = AcknowledgeGuard::read(request, connections.config())?;
+    let AcknowledgeGuard { vault, backup, by, reason } = AcknowledgeGuard::read(request, connections.config())?;
     let one = |error| vec![error];
     let repository = connections.repository(Role::Backup).map_err(one)?;
     // App Service sets this header for a signed-in user, and lets nobody else set it.
     let user = request.headers.get("x-ms-client-principal-name").map(String::as_str).filter(|name| !name.is_empty());
-    let by = user.unwrap_or("a client of the HTTP API");
+    // Without a sign-in there is only their word for it, as on the command line.
+    let by = user.or(by.as_deref()).unwrap_or("a client of the HTTP API");
     let reason = reason.as_deref();
     let said = jobs::acknowledge_guard(&repository, &vault, Some(&backup), by, reason, now).await.map_err(one)?;
     Ok(json::acknowledgement(&said))
+}
+
+/// `POST api/backups/VAULT/verify` and `POST api/backups/VAULT/drill`.
+async fn start_check(connections: &Connections, request: &HttpRequest, now: Timestamp) -> Result<Reply, Vec<Error>> {
+    let StartCheck { operation_id, vault, drill } = StartCheck::read(request, connections.config())?;
+    let one = |error| vec![error];
+    let repository = connections.repository(Role::Backup).map_err(one)?;
+    // That is told at once, not by an operation that fails later.
+    let asked = match &drill {
+        Some(drill) => {
+            jobs::check_drill_vault(connections, connections.config().drill_vault.as_ref()).map_err(one)?;
+            let selector: Selector = drill.backup.parse().map_err(one)?;
+            repository.find(&vault, &selector).await.map_err(one)?;
+            json!({ "drill": { "vault": vault, "request": drill } })
+        }
+        None => {
+            if repository.backups(&vault).await.map_err(one)?.is_empty() {
+                // Says which vaults there are.
+                repository.find(&vault, &Selector::Latest).await.map_err(one)?;
+            }
+            json!({ "verify": { "vault": vault } })
+        }
+    };
+    let id = request_id(&repository, operation_id, &asked).await.map_err(one)?;
+    let kind = if drill.is_some() { OperationKind::Drill } else { OperationKind::Verify };
+    let message = JobMessage { drill, ..JobMessage::new(id, kind, vault, now) };
+    let operation = record(&repository, message.operation(), now).await.map_err(one)?;
+    let messages = if is_waiting(&operation) { vec![encode(&message)] } else { Vec::new() };
+    Ok(Reply::http(api::accepted(request, &operation)).queue(messages))
+}
+
+/// `POST api/backups/VAULT/prune`: what retention would remove. Nothing is removed on request.
+async fn plan_prune(connections: &Connections, request: &HttpRequest, now: Timestamp) -> Result<Value, Vec<Error>> {
+    let PlanPrune { vault } = PlanPrune::read(request, connections.config())?;
+    let plan = jobs::plan_prune(connections, &vault, &[], now).await.map_err(|error| vec![error])?;
+    Ok(json::prune(&plan, None))
 }
 
 async fn start_restore(connections: &Connections, request: &HttpRequest, now: Timestamp) -> Result<Reply, Vec<Error>> {
@@ -160,6 +188,9 @@ async fn show_backups(connections: &Connections, request: &HttpRequest, now: Tim
     let parameter = |name| request.params.get(name).map(String::as_str).filter(|text: &&str| !text.is_empty());
     let (top, after) = api::page(request)?;
     let compare = request.query.get("compare");
+    if request.query.contains_key("with") && compare.is_none() {
+        return Err(Error::invalid("with", "with stands beside compare, as in ?compare=live&with=VAULT."));
+    }
     if compare.is_some() && parameter("id").is_none() {
         return Err(Error::invalid(
             "compare",
@@ -199,16 +230,21 @@ async fn compare_with(
     backup: &BackupRef,
     other: &str,
 ) -> Result<Value> {
+    let config = connections.config();
+    let vault = match request.query.get("with") {
+        Some(vault) => VaultName::parse(vault, config.cloud).map_err(|error| error.at("with"))?,
+        None => backup.vault.clone(),
+    };
     let against = if other == "live" {
         // A function key must not reach a vault of which somebody has only written that it has a backup.
-        if !connections.config().vaults.contains(&backup.vault) {
-            let message = format!("Vault {} is not in scope; add it to BACKUP_VAULTS to compare it.", backup.vault);
+        if !config.vaults.contains(&vault) {
+            let message = format!("Vault {vault} is not in scope; add it to BACKUP_VAULTS to compare it.");
             return Err(Error::invalid("compare", message));
         }
-        Against::Vault(backup.vault.clone())
+        Against::Vault(vault)
     } else {
         let selector: Selector = other.parse().map_err(|error: Error| error.at("compare"))?;
-        Against::Backup(repository.find(&backup.vault, &selector).await.map_err(|error| error.at("compare"))?)
+        Against::Backup(repository.find(&vault, &selector).await.map_err(|error| error.at("compare"))?)
     };
     let comparison = jobs::compare(connections, backup, &against).await?;
     let differences = &comparison.diff.differences;
@@ -230,14 +266,19 @@ async fn list_vaults(
     now: Timestamp,
 ) -> Result<Value> {
     let config = connections.config();
-    let vaults = coverage::vaults(repository, &config.vaults).await?.into_iter();
+    let named = api::vaults(request, config)?;
+    let expect_all = config.vaults.is_empty() || named.is_some();
+    let vaults = match named {
+        Some(named) => named,
+        None => coverage::vaults(repository, &config.vaults).await?,
+    };
+    let vaults = vaults.into_iter();
     let mut page: Vec<VaultName> =
         vaults.filter(|vault| after.as_deref().is_none_or(|after| vault.as_str() > after)).collect();
     let more = page.len() > top;
     page.truncate(top);
     let last = page.last().cloned().filter(|_| more);
-    let terms =
-        Terms { scope: config.vaults.clone(), expect_all: config.vaults.is_empty(), max_age: config.max_age, now };
+    let terms = Terms { scope: config.vaults.clone(), expect_all, max_age: config.max_age, now };
     let rows = coverage::look(repository, page, &terms).await;
     let mut body = json!({ "value": rows.iter().map(json::coverage).collect::<Vec<_>>() });
     if let Some(last) = last {
@@ -299,7 +340,19 @@ async fn show_operations(connections: &Connections, request: &HttpRequest, now: 
         let id: Uuid = id
             .parse()
             .map_err(|_| Error::invalid("id", format!("{id:?} is not the id of an operation, which is a GUID.")))?;
-        return Ok(json::operation(&seen_at(repository.operation(id).await?, now)));
+        let operation = seen_at(repository.operation(id).await?, now);
+        let mut body = json::operation(&operation);
+        if operation.kind == OperationKind::Verify
+            && let Some(found) = repository.findings(&operation.vault).await?
+            && found.operation == id
+        {
+            // A later verification takes their place.
+            let fields = json::verification(&operation, Some(&found));
+            body["findings"] = fields["findings"].clone();
+            body["moreDamage"] = fields["moreDamage"].clone();
+            body["bytes"] = found.bytes.into();
+        }
+        return Ok(body);
     }
     let (top, after) = api::page(request)?;
     let (operations, next) = repository.operations(after.as_deref(), top).await?;

@@ -32,6 +32,7 @@ mod pacing;
 mod prune;
 mod quickstart;
 mod refusals;
+mod remote;
 mod restore;
 mod retention;
 mod rights;
