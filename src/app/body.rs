@@ -31,7 +31,8 @@ pub(super) fn rows<T>(mut body: Value, field: &str, read: impl Fn(Value) -> Resu
 }
 
 /// An operation, with or without its items.
-pub(super) fn operation(mut body: Value) -> Result<Operation> {
+pub(super) fn operation(body: Value) -> Result<Operation> {
+    let mut body = object(body)?;
     let problems = problems(&body["error"]);
     rename(
         &mut body,
@@ -102,7 +103,8 @@ fn error(body: &Value) -> Error {
     }
 }
 
-fn header(mut body: Value) -> Result<Header> {
+fn header(body: Value) -> Result<Header> {
+    let mut body = object(body)?;
     rename(&mut body, &[("id", "backupId"), ("startedDateTime", "startedAt"), ("finishedDateTime", "finishedAt")]);
     body["formatVersion"] = FORMAT_VERSION.into();
     body["vaultUri"] = "".into();
@@ -122,7 +124,8 @@ fn failures_of(mut failures: Value) -> Result<Vec<Failure>> {
 
 /// A backup with the items of the answer.
 pub(super) fn manifest(mut body: Value) -> Result<Manifest> {
-    let items = rows(json!({ "items": body["items"].take() }), "items", |mut item| {
+    let items = rows(json!({ "items": body["items"].take() }), "items", |item| {
+        let mut item = object(item)?;
         rename(&mut item, &[("takenDateTime", "takenAt")]);
         if item["stale"].is_object() {
             rename(&mut item["stale"], &[("message", "reason")]);
@@ -134,7 +137,8 @@ pub(super) fn manifest(mut body: Value) -> Result<Manifest> {
 }
 
 /// How well a vault is protected.
-pub(super) fn coverage(mut body: Value) -> Result<Coverage> {
+pub(super) fn coverage(body: Value) -> Result<Coverage> {
+    let mut body = object(body)?;
     let failures = failures_of(body["failures"].take())?;
     let optional = |body: Value| (!body.is_null()).then_some(body);
     let last = |body: Value| optional(body).map(operation).transpose();
@@ -202,6 +206,11 @@ pub(super) fn comparison(mut body: Value) -> Result<Comparison> {
             failures: failures_of(body["failures"].take())?,
         },
     })
+}
+
+/// Anything else has no fields that could be changed.
+fn object(body: Value) -> Result<Value> {
+    if body.is_object() { Ok(body) } else { Err(unreadable("a part of it is no object")) }
 }
 
 /// Gives fields the names that they have in the stored documents.

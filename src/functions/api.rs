@@ -364,10 +364,12 @@ impl Fields {
     }
 
     /// A whole number from one on.
-    fn whole_number(&mut self, name: &'static str, most: u64) -> Option<usize> {
+    fn whole_number(&mut self, name: &'static str, most: u32) -> Option<usize> {
         let value = self.value(name)?;
-        match value.as_u64().filter(|number| (1..=most).contains(number)) {
-            Some(number) => usize::try_from(number).ok(),
+        // JSON knows one kind of number: 4.0 is a whole one.
+        let whole = value.as_f64().filter(|number| number.fract() == 0.0 && (1.0..=f64::from(most)).contains(number));
+        match whole {
+            Some(number) => Some(number as usize),
             None => self.refuse(name, &format!("a whole number from 1 to {most}")),
         }
     }

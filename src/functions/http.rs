@@ -188,9 +188,6 @@ async fn show_backups(connections: &Connections, request: &HttpRequest, now: Tim
     let parameter = |name| request.params.get(name).map(String::as_str).filter(|text: &&str| !text.is_empty());
     let (top, after) = api::page(request)?;
     let compare = request.query.get("compare");
-    if request.query.contains_key("with") && compare.is_none() {
-        return Err(Error::invalid("with", "with stands beside compare, as in ?compare=live&with=VAULT."));
-    }
     if compare.is_some() && parameter("id").is_none() {
         return Err(Error::invalid(
             "compare",
@@ -207,9 +204,11 @@ async fn show_backups(connections: &Connections, request: &HttpRequest, now: Tim
         (Some(vault), Some(id)) => {
             let vault = VaultName::parse(vault, cloud).map_err(|error| error.at("vault"))?;
             let selector: Selector = id.parse().map_err(|error: Error| error.at("id"))?;
+            let with = request.query.get("with").map(|with| VaultName::parse(with, cloud)).transpose();
+            let with = with.map_err(|error| error.at("with"))?;
             let backup = repository.find(&vault, &selector).await?;
             if let Some(other) = compare {
-                return compare_with(&repository, connections, request, &backup, other).await;
+                return compare_with(&repository, connections, request, &backup, other, with.as_ref()).await;
             }
             let manifest = repository.open(&backup).await?;
             let (rows, next) = api::rows(request, manifest.items.len())?;
@@ -229,22 +228,24 @@ async fn compare_with(
     request: &HttpRequest,
     backup: &BackupRef,
     other: &str,
+    with: Option<&VaultName>,
 ) -> Result<Value> {
-    let config = connections.config();
-    let vault = match request.query.get("with") {
-        Some(vault) => VaultName::parse(vault, config.cloud).map_err(|error| error.at("with"))?,
-        None => backup.vault.clone(),
-    };
+    let scope = &connections.config().vaults;
+    let vault = with.unwrap_or(&backup.vault);
     let against = if other == "live" {
         // A function key must not reach a vault of which somebody has only written that it has a backup.
-        if !config.vaults.contains(&vault) {
+        if !scope.contains(vault) {
             let message = format!("Vault {vault} is not in scope; add it to BACKUP_VAULTS to compare it.");
-            return Err(Error::invalid("compare", message));
+            let (kind, field) = match with {
+                Some(_) => (ErrorKind::Forbidden, "with"),
+                None => (ErrorKind::InvalidInput, "compare"),
+            };
+            return Err(Error::new(kind, message).at(field));
         }
-        Against::Vault(vault)
+        Against::Vault(vault.clone())
     } else {
         let selector: Selector = other.parse().map_err(|error: Error| error.at("compare"))?;
-        Against::Backup(repository.find(&vault, &selector).await.map_err(|error| error.at("compare"))?)
+        Against::Backup(repository.find(vault, &selector).await.map_err(|error| error.at("compare"))?)
     };
     let comparison = jobs::compare(connections, backup, &against).await?;
     let differences = &comparison.diff.differences;

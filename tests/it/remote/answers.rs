@@ -207,3 +207,32 @@ async fn an_app_that_does_not_know_a_request_is_said_to_be_of_another_release() 
     let ran = verify.run(&["verify", "contoso-prod"]).await;
     assert!(ran.code == 2 && ran.stderr.contains("this program is"), "{ran:?}");
 }
+
+#[tokio::test]
+async fn no_body_is_too_odd_for_a_sentence() {
+    let rows = ["7", "null", "[]", "\"text\"", "{}", r#"{"vault":7,"id":[],"newest":3,"failures":{},"items":9}"#];
+    for row in rows {
+        let body = format!(
+            r#"{{"value":[{row}],"items":[{row}],"id":"20261121T020000Z-1f2e3d4c","vault":"contoso-prod","status":"Succeeded",
+            "full":true,"startedDateTime":"2026-11-21T02:00:00Z","finishedDateTime":"2026-11-21T02:00:00Z","toolVersion":"1",
+            "counts":{row},"findings":{row},"from":{row},"to":{row},"differences":[{row}],"guard":{row},"error":{row}}}"#
+        );
+        let impostor = Impostor::start(move |_| (200, "application/json", body.clone())).await;
+        for arguments in [
+            &["list"][..],
+            &["list", "contoso-prod"],
+            &["show", "contoso-prod"],
+            &["status"],
+            &["guard"],
+            &["operations"],
+            &["operations", "0b5aa9ba-7bd8-4ad3-9b4a-7f1d3a3c2c01"],
+            &["diff", "contoso-prod", "latest", "--live"],
+            &["restore", "contoso-prod", "--to", "contoso-dr", "--dry-run"],
+            &["backup"],
+            &["verify", "contoso-prod"],
+        ] {
+            let ran = impostor.run(arguments).await;
+            assert!(ran.code == 7 && ran.stderr.contains("cannot read"), "{row} {arguments:?}: {ran:?}");
+        }
+    }
+}
