@@ -26,8 +26,8 @@ const KEY: &str = "BACKUP_APP_KEY";
 #[derive(Args, Clone, Debug, Default)]
 #[command(next_help_heading = "The deployed app")]
 pub struct AppSettings {
-    /// Have the deployed app do it, with its rights and its settings, such as https://contoso-backup.azurewebsites.net.
-    /// Its function key is read from the environment variable BACKUP_APP_KEY.
+    /// Have the deployed app at this address do it, with its rights and its settings. Its function key is read from the
+    /// environment variable BACKUP_APP_KEY.
     #[arg(long = "app", global = true, env = "BACKUP_APP_URL", value_name = "URL", hide_env_values = true)]
     pub url: Option<String>,
     /// Read the app's function key from this file, or from standard input with a hyphen.
