@@ -37,6 +37,7 @@ mod prune;
 mod quickstart;
 mod records;
 mod refusals;
+mod remote;
 mod restore;
 mod retention;
 mod rights;
