@@ -42,6 +42,7 @@ pub(super) const MANUAL: Manual = Manual {
         (5, ""),
         (6, ""),
         (7, "the newest backup is from a newer release: use that release"),
+        (130, ""),
     ],
 };
 

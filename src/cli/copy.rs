@@ -33,7 +33,7 @@ pub(super) const MANUAL: Manual = Manual {
         ),
         (
             "Back again, after a disaster",
-            "keyvault-backup copy --from file:///mnt/copy --to https://contosobackups.blob.core.windows.net/keyvault-backups",
+            "keyvault-backup copy --from file:///mnt/copy --to https://contoso.blob.core.windows.net/backups",
         ),
         ("Check the copy", "keyvault-backup verify --backup-store-url file:///mnt/copy"),
     ],
@@ -46,6 +46,7 @@ pub(super) const MANUAL: Manual = Manual {
         (5, "a backup, a prune or another copy is at work on the vault in the target, or the storage is out of reach"),
         (6, ""),
         (7, "no backup that was to be copied is sound"),
+        (130, ""),
     ],
 };
 

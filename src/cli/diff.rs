@@ -35,6 +35,7 @@ pub(super) const MANUAL: Manual = Manual {
         (5, ""),
         (6, ""),
         (7, ""),
+        (130, ""),
     ],
 };
 

@@ -32,7 +32,7 @@ pub(super) const MANUAL: Manual = Manual {
         ("Fifty of its items, into DRILL_VAULT", "keyvault-backup drill contoso-prod --sample 50"),
         (
             "How long a recovery takes, for a script",
-            "keyvault-backup drill contoso-prod --output json | jq .drill.recoverySeconds",
+            "keyvault-backup drill contoso-prod --yes --output json | jq .drill.recoverySeconds",
         ),
     ],
     exits: &[
@@ -44,6 +44,7 @@ pub(super) const MANUAL: Manual = Manual {
         (5, ""),
         (6, ""),
         (7, ""),
+        (130, ""),
     ],
 };
 
@@ -65,7 +66,7 @@ pub(super) struct Drill {
     /// How many items, chosen at random [default: DRILL_SAMPLE, else all].
     #[arg(long, value_name = "NUMBER", value_parser = clap::value_parser!(u32).range(1..))]
     sample: Option<u32>,
-    /// Do it without asking.
+    /// Do it without asking. A script needs it: where nobody can be asked, it is refused.
     #[arg(long, short)]
     yes: bool,
 }

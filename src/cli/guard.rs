@@ -36,11 +36,15 @@ pub(super) const MANUAL: Manual = Manual {
         (5, ""),
         (6, ""),
         (7, "whether it is up cannot be told: the newest backup is damaged, or from a newer release"),
+        (130, ""),
     ],
 };
 
 pub(super) const ACKNOWLEDGE: Manual = Manual {
-    examples: &[("It was meant", "keyvault-backup guard acknowledge contoso-prod --reason \"moved to contoso-new\"")],
+    examples: &[
+        ("It was meant", "keyvault-backup guard acknowledge contoso-prod --reason \"moved to contoso-new\""),
+        ("In a script, where nobody can be asked", "keyvault-backup guard acknowledge contoso-prod --yes"),
+    ],
     exits: &[
         (0, "the guard is down"),
         (1, "another backup than that of --backup tripped it"),
@@ -49,6 +53,7 @@ pub(super) const ACKNOWLEDGE: Manual = Manual {
         (5, ""),
         (6, ""),
         (7, ""),
+        (130, ""),
     ],
 };
 
@@ -93,7 +98,7 @@ struct Acknowledge {
         default_value = "somebody at the command line"
     )]
     by: String,
-    /// Do it without asking.
+    /// Do it without asking. A script needs it: where nobody can be asked, it is refused.
     #[arg(long, short)]
     yes: bool,
 }

@@ -35,6 +35,7 @@ pub(super) const MANUAL: Manual = Manual {
         (5, ""),
         (6, ""),
         (7, "a backup in the list is damaged, or from a newer release"),
+        (130, ""),
     ],
 };
 

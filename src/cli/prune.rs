@@ -40,6 +40,7 @@ pub(super) const MANUAL: Manual = Manual {
         (5, ""),
         (6, ""),
         (7, ""),
+        (130, ""),
     ],
 };
 
@@ -59,7 +60,7 @@ pub(super) struct Prune {
     /// Remove this backup of the vault, by id or label, and no other: the policy is left aside. Can be repeated.
     #[arg(long, value_name = "BACKUP")]
     remove: Vec<Selector>,
-    /// Do it without asking.
+    /// Do it without asking. A script needs it: where nobody can be asked, it is refused.
     #[arg(long, short)]
     yes: bool,
 }

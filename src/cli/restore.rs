@@ -42,6 +42,10 @@ pub(super) const MANUAL: Manual = Manual {
             "Some of a labelled backup",
             "keyvault-backup restore contoso-prod --to contoso-dr --backup before-upgrade --items 'keys/*'",
         ),
+        (
+            "As the backup has it, in a script, where nobody can be asked",
+            "keyvault-backup restore contoso-prod --to contoso-dr --on-conflict replace --yes",
+        ),
     ],
     exits: &[
         (0, "everything is there, or with --dry-run the plan was shown"),
@@ -52,6 +56,7 @@ pub(super) const MANUAL: Manual = Manual {
         (5, ""),
         (6, "RESTORE_TARGET_VAULTS does not name the target, or the identity is unknown or may not do this"),
         (7, ""),
+        (130, ""),
     ],
 };
 
@@ -86,7 +91,7 @@ pub(super) struct Restore {
     /// Show what would be done and change nothing.
     #[arg(long)]
     dry_run: bool,
-    /// Do it without asking.
+    /// Do it without asking. A script needs it to replace or purge: where nobody can be asked, that is refused.
     #[arg(long, short)]
     yes: bool,
     /// The id of an interrupted restore, to go on with it.

@@ -26,7 +26,15 @@ pub(super) const MANUAL: Manual = Manual {
             "keyvault-backup show contoso-prod --output json | jq '.items[] | select(.stale)'",
         ),
     ],
-    exits: &[(0, "the backup was shown"), (2, ""), (4, "the backup was not found"), (5, ""), (6, ""), (7, "")],
+    exits: &[
+        (0, "the backup was shown"),
+        (2, ""),
+        (4, "the backup was not found"),
+        (5, ""),
+        (6, ""),
+        (7, ""),
+        (130, ""),
+    ],
 };
 
 /// Show a backup and its items.

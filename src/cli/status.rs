@@ -33,6 +33,7 @@ pub(super) const MANUAL: Manual = Manual {
         (3, "a vault needs a person: its newest good backup is too old or missing, the guard is up, or a check failed"),
         (5, ""),
         (6, ""),
+        (130, ""),
     ],
 };
 

@@ -45,6 +45,7 @@ pub(super) const MANUAL: Manual = Manual {
         (5, ""),
         (6, ""),
         (7, "something that is stored is damaged"),
+        (130, ""),
     ],
 };
 

@@ -12,6 +12,8 @@ use clap::Command;
 
 use crate::local_azure::{Settings, run};
 
+pub(crate) use self::json_output::assert_progress;
+
 /// Every command by the words that call it, that of the program being none, as it is defined.
 fn commands() -> Vec<(Vec<String>, Command)> {
     fn collect(command: &Command, path: &[String], found: &mut Vec<(Vec<String>, Command)>) {

@@ -5,6 +5,7 @@ use std::process::Stdio;
 use serde_json::Value;
 
 use crate::{
+    commands::assert_progress,
     format_docs::read,
     local_azure::{BINARY, LIMIT, LocalAzure, files},
 };
@@ -96,6 +97,7 @@ async fn programs_get_progress_as_json_lines_on_standard_error() {
     let number = |line: &Value, name: &str| line[name].as_u64().unwrap_or_else(|| panic!("{name} of {line}"));
     let id = &ran.json()["value"][0]["id"];
     for line in &lines {
+        assert_progress(line);
         assert_eq!(
             (&line["operation"], line["progress"].as_str(), line["vault"].as_str()),
             (id, Some("backup"), Some("contoso-prod"))
@@ -111,10 +113,17 @@ async fn programs_get_progress_as_json_lines_on_standard_error() {
     for name in ["total", "done", "bytes", "requests", "seconds"] {
         assert!(lines.is_sorted_by_key(|line| number(line, name)), "{name}: {lines:?}");
     }
-    let restore = ["restore", "contoso-prod", "--to", "contoso-dr", "--progress", "json"];
-    for (arguments, word) in [(&["verify", "--progress", "json"][..], "verify"), (&restore, "restore")] {
-        let ran = azure.run(arguments).await;
-        let last: Value = serde_json::from_str(ran.stderr.lines().last().unwrap()).unwrap();
+    let target = format!("file://{}", azure.folder().join("copy").display());
+    for (arguments, word) in [
+        (&["verify"][..], "verify"),
+        (&["copy", "--to", &target], "copy"),
+        (&["drill", "contoso-prod", "--into", "contoso-dr", "--yes"], "drill"),
+        (&["restore", "contoso-prod", "--to", "contoso-dr"], "restore"),
+    ] {
+        let ran = azure.run(&[arguments, &["--progress", "json"]].concat()).await;
+        let lines: Vec<Value> = ran.stderr.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+        lines.iter().for_each(assert_progress);
+        let last = lines.last().unwrap();
         assert_eq!((last["progress"].as_str(), last["state"].as_str()), (Some(word), Some("ended")), "{ran:?}");
     }
     let both = azure.run(&["backup", "--progress", "json", "--quiet"]).await;

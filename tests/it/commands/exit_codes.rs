@@ -1,7 +1,7 @@
 //! Every exit code of every command, by the real binary: what the help says can happen is what happens here, and no other.
 //! What is printed each time is held to the schema of the command.
 
-use std::{collections::BTreeSet, fs, net::TcpListener, sync::Arc};
+use std::{collections::BTreeSet, fs, net::TcpListener, process::Stdio, sync::Arc};
 
 use keyvault_backup::{
     repository::{Lock, Repository},
@@ -11,7 +11,7 @@ use simulator::key_vault::{Fault, Kind, Operation, Verb};
 use uuid::Uuid;
 
 use super::{commands, exits, help, json_output::assert_printed, names};
-use crate::local_azure::LocalAzure;
+use crate::local_azure::{BINARY, LIMIT, LocalAzure, Ran, files};
 
 const VAULT: &str = "contoso-prod";
 const TARGET: &str = "contoso-dr";
@@ -30,9 +30,14 @@ const GUARD: &[&str] = &["guard", VAULT];
 const ACKNOWLEDGE: &[&str] = &["guard", "acknowledge", VAULT];
 const PRUNE: &[&str] = &["prune", VAULT];
 
+const COPY: &[&str] = &["copy", VAULT, "--to", COPIES];
+
+/// Stands for the URL of a folder of the Azure at hand.
+const COPIES: &str = "COPIES";
+
 /// Every command that needs the storage.
-const ALL: [&[&str]; 12] =
-    [BACKUP, RESTORE, LIST, SHOW, DIFF, STATUS, VERIFY, DRILLED, GUARD, ACKNOWLEDGE, PRUNE, LIVE];
+const ALL: [&[&str]; 13] =
+    [BACKUP, RESTORE, LIST, SHOW, DIFF, STATUS, VERIFY, DRILLED, GUARD, ACKNOWLEDGE, PRUNE, LIVE, COPY];
 
 const KEEP: (&str, &str) = ("BACKUP_KEEP", "last=1");
 
@@ -43,9 +48,14 @@ async fn every_command_ends_with_each_of_its_documented_codes_and_with_no_other(
         documented.extend(exits(&help(&name).await).into_iter().map(|(code, _)| (name.clone(), code)));
     }
     // Some wait, for a service that does not answer or for a name to be free, and all may at once.
-    let (sound, elsewhere, trouble, damage) =
-        futures::join!(in_sound_repositories(), without_a_repository(), in_trouble(), in_damaged_repositories());
-    let seen = [sound, elsewhere, trouble, damage].concat();
+    let (sound, elsewhere, trouble, damage, stopped) = futures::join!(
+        in_sound_repositories(),
+        without_a_repository(),
+        in_trouble(),
+        in_damaged_repositories(),
+        stopped_while_they_wait()
+    );
+    let seen = [sound, elsewhere, trouble, damage, stopped].concat();
     let wrong: Vec<&Seen> = seen.iter().filter(|seen| seen.code != seen.wanted).collect();
     assert!(wrong.is_empty(), "{wrong:#?}");
     let seen: BTreeSet<(String, i32)> = seen.into_iter().map(|seen| (seen.command, seen.code)).collect();
@@ -66,9 +76,28 @@ struct Seen {
 
 /// Gives a command as programs do, and holds what it prints to its schema.
 async fn run(azure: &LocalAzure, changes: &[(&str, &str)], arguments: &[&str], wanted: i32) -> Seen {
+    let output = azure.run_with(changes, &borrowed(&complete(azure, arguments))).await;
+    seen(arguments, wanted, &output)
+}
+
+/// The command line as a program gives it.
+fn complete(azure: &LocalAzure, arguments: &[&str]) -> Vec<String> {
     let command = name(arguments);
-    let output = azure.run_with(changes, &[arguments, &["--output", "json"], without_asking(&command)].concat()).await;
-    assert_printed(&command, &output);
+    let copies = format!("file://{}", azure.folder().join("copies").display());
+    [arguments, &["--output", "json"], without_asking(&command)]
+        .concat()
+        .into_iter()
+        .map(|word| if word == COPIES { copies.clone() } else { word.to_owned() })
+        .collect()
+}
+
+fn borrowed(words: &[String]) -> Vec<&str> {
+    words.iter().map(String::as_str).collect()
+}
+
+fn seen(arguments: &[&str], wanted: i32, output: &Ran) -> Seen {
+    let command = name(arguments);
+    assert_printed(&command, output);
     Seen { command, wanted, code: output.code, output: format!("{arguments:?}: {output:?}") }
 }
 
@@ -107,7 +136,7 @@ async fn in_sound_repositories() -> Vec<Seen> {
         run(&empty, &[], STATUS, 3).await,
         run(&empty, &[], &["prune", VAULT, "--remove", "no-such-label"], 4).await,
     ];
-    for command in [RESTORE, LIST, SHOW, DIFF, VERIFY, DRILLED, ACKNOWLEDGE] {
+    for command in [RESTORE, LIST, SHOW, DIFF, VERIFY, DRILLED, ACKNOWLEDGE, COPY] {
         seen.push(run(&empty, &[], command, 4).await);
     }
 
@@ -116,6 +145,13 @@ async fn in_sound_repositories() -> Vec<Seen> {
         seen.push(run(&azure, &[], command, 0).await);
     }
     seen.push(run(&azure, &[], &["list"], 0).await);
+    seen.push(run(&azure, &[], &[COPY, &["--dry-run"]].concat(), 0).await);
+    seen.push(run(&azure, &[], COPY, 0).await);
+    let copied =
+        files(&azure.folder().join("copies")).into_iter().find(|path| path.to_string_lossy().contains(".first"));
+    let copied = copied.expect("the manifest has the label in its name");
+    fs::rename(&copied, copied.to_str().unwrap().replace(".first", ".other")).unwrap();
+    seen.push(run(&azure, &[], COPY, 1).await);
     seen.push(run(&azure, &[], &[RESTORE, &["--dry-run"]].concat(), 0).await);
     seen.push(run(&azure, &[], RESTORE, 0).await);
     seen.push(run(&azure, &[], DRILLED, 0).await);
@@ -220,18 +256,46 @@ async fn in_damaged_repositories() -> Vec<Seen> {
     let azure = backed_up().await;
     let only = azure.manifests(VAULT).remove(0);
     fs::write(&only, "{").unwrap();
-    for command in [LIST, &["list"], SHOW, RESTORE, LIVE, DRILLED, GUARD, ACKNOWLEDGE, VERIFY] {
+    for command in [LIST, &["list"], SHOW, RESTORE, LIVE, DRILLED, GUARD, ACKNOWLEDGE, VERIFY, COPY] {
         seen.push(run(&azure, &[], command, 7).await);
     }
     seen.push(run(&azure, &[], STATUS, 3).await);
     seen.push(run(&azure, &[], BACKUP, 0).await);
+    seen.push(run(&azure, &[], COPY, 3).await);
     seen.push(run(&azure, &[], &["diff", VAULT, "first"], 7).await);
     seen.push(run(&azure, &[KEEP], PRUNE, 0).await);
 
     let azure = backed_up().await;
     azure.make_newer(&azure.manifests(VAULT)[0]);
-    for command in [BACKUP, LIST, SHOW, RESTORE, LIVE, DRILLED, GUARD, ACKNOWLEDGE, VERIFY, PRUNE] {
+    for command in [BACKUP, LIST, SHOW, RESTORE, LIVE, DRILLED, GUARD, ACKNOWLEDGE, VERIFY, PRUNE, COPY] {
         seen.push(run(&azure, &[KEEP], command, 7).await);
     }
     seen
+}
+
+/// Commands that wait for storage that never answers, until somebody types Ctrl-C.
+async fn stopped_while_they_wait() -> Vec<Seen> {
+    let azure = azure().await;
+    futures::future::join_all(ALL.into_iter().map(|command| stopped(&azure, command))).await
+}
+
+async fn stopped(azure: &LocalAzure, arguments: &[&str]) -> Seen {
+    let silent = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = silent.local_addr().unwrap();
+    let mut command = tokio::process::Command::new(BINARY);
+    command.args(complete(azure, arguments)).env_clear().envs(azure.settings()).kill_on_drop(true);
+    command.env("BACKUP_STORE_URL", format!("https://{address}/devstoreaccount1/backups")).env(KEEP.0, KEEP.1);
+    let child = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let asked = tokio::time::timeout(LIMIT, silent.accept()).await;
+    let _waits = asked.unwrap_or_else(|_| panic!("{arguments:?} asks the storage")).unwrap();
+    let process = child.id().unwrap().to_string();
+    assert!(std::process::Command::new("kill").args(["-INT", &process]).status().unwrap().success());
+    let ended = tokio::time::timeout(LIMIT, child.wait_with_output()).await.expect("the command ends").unwrap();
+    let output = Ran {
+        code: ended.status.code().expect("an exit code"),
+        stdout: String::from_utf8(ended.stdout).unwrap(),
+        stderr: String::from_utf8(ended.stderr).unwrap(),
+    };
+    assert!(output.stdout.contains("\"Stopped\""), "{arguments:?}: {output:?}");
+    seen(arguments, 130, &output)
 }

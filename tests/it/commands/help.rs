@@ -86,7 +86,7 @@ async fn the_long_help_has_everything_under_headings_and_the_short_one_what_is_o
 
         let arguments: Vec<&str> = path.iter().map(String::as_str).chain(["-h"]).collect();
         let short = run(&Settings::new(), &arguments).await.stdout;
-        assert!(!short.contains("BACKUP_STORE_URL") && !short.contains("Settings:\n"), "{name}: {short}");
+        assert!(!short.contains("--backup-store-url") && !short.contains("Settings:\n"), "{name}: {short}");
         assert!(short.lines().count() <= 45, "{name}: {short}");
         assert!(short.contains(&command.get_about().unwrap().to_string()), "{name}: {short}");
         assert!(short.trim_end().ends_with("--help"), "{name} does not say where there is more: {short}");

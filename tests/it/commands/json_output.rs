@@ -23,6 +23,14 @@ use crate::{
 /// They print a text of their own, and as JSON only errors.
 const OF_TEXT: [&str; 3] = ["completions", "man", "serve"];
 
+/// Of the lines of `--progress json`.
+const PROGRESS: &str = "docs/schema/cli/progress.schema.json";
+
+/// Holds a line of `--progress json` to its schema.
+pub(crate) fn assert_progress(line: &Value) {
+    assert_valid(&serde_json::from_str(&read(PROGRESS)).unwrap(), line);
+}
+
 /// Holds what a command printed to its schema, and the schema to being strict.
 pub(super) fn assert_printed(command: &str, ran: &Ran) {
     if OF_TEXT.contains(&command) && ran.code == 0 {
@@ -47,7 +55,7 @@ fn schema(command: &str) -> Value {
 
 #[test]
 fn every_command_has_a_schema_and_every_schema_a_command() {
-    let wanted: BTreeSet<String> = names().iter().map(|name| path(name)).collect();
+    let wanted: BTreeSet<String> = names().iter().map(|name| path(name)).chain([PROGRESS.to_owned()]).collect();
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/schema/cli");
     let files = std::fs::read_dir(folder).unwrap().map(|file| file.unwrap().file_name().into_string().unwrap());
     assert_eq!(files.map(|name| format!("docs/schema/cli/{name}")).collect::<BTreeSet<_>>(), wanted);
@@ -60,12 +68,13 @@ fn every_command_has_a_schema_and_every_schema_a_command() {
         })
         .collect();
     assert_eq!(documented, names().into_iter().map(|name| (name.clone(), path(&name))).collect());
+    assert!(read("docs/programs.md").contains(&format!("]({})", PROGRESS.trim_start_matches("docs/"))));
 }
 
 #[test]
 fn every_schema_stands_alone_and_says_of_shared_bodies_what_the_http_api_says() {
     let shared = openapi_docs::document()["components"]["schemas"].clone();
-    let paths: BTreeSet<String> = names().iter().map(|name| path(name)).collect();
+    let paths: BTreeSet<String> = names().iter().map(|name| path(name)).chain([PROGRESS.to_owned()]).collect();
     for path in paths {
         let mut schema: Value = serde_json::from_str(&read(&path)).unwrap();
         let Some(Value::Object(written)) = schema.as_object_mut().unwrap().remove("$defs") else { panic!("{path}") };
@@ -85,6 +94,10 @@ fn every_schema_stands_alone_and_says_of_shared_bodies_what_the_http_api_says() 
                 let mut definition: Value = serde_json::from_str(&text).unwrap();
                 assert!(definition.is_object(), "{path}: nobody defines {name}");
                 without_examples(&mut definition);
+                if name == "Code" {
+                    // Nobody stops a request by Ctrl-C.
+                    definition["enum"].as_array_mut().unwrap().push("Stopped".into());
+                }
                 for only_over_http in ["nextLink", "operationLocation"] {
                     let fields = definition.get_mut("properties").and_then(Value::as_object_mut);
                     fields.and_then(|fields| fields.remove(only_over_http));

@@ -25,10 +25,21 @@ async fn the_reference_of_commands_is_what_the_definitions_say() {
         writeln!(text, "| [{name}](#{anchor}) | {} |", command.get_about().unwrap()).unwrap();
     }
     let (_, program) = &all[0];
-    text.push_str("\nOf every command:\n\n");
+    text.push_str("\n## Of every command\n");
     let of_all =
         |argument: &&Arg| argument.is_global_set() || ["help", "version"].contains(&argument.get_id().as_str());
-    arguments(&mut text, program.get_arguments().filter(of_all));
+    let of_all: Vec<&Arg> = program.get_arguments().filter(of_all).collect();
+    let mut headings: Vec<&str> = Vec::new();
+    for heading in of_all.iter().filter_map(|argument| argument.get_help_heading()) {
+        if heading != "Settings" && !headings.contains(&heading) {
+            headings.push(heading);
+        }
+    }
+    for heading in headings.iter().copied().map(Some).chain([None]) {
+        writeln!(text, "\n### {}\n", heading.unwrap_or("Help")).unwrap();
+        let below = of_all.iter().copied().filter(|argument| argument.get_help_heading() == heading);
+        arguments(&mut text, below);
+    }
     for (path, command) in all.iter().filter(|(path, _)| !path.is_empty()) {
         describe(&mut text, path, command).await;
     }
@@ -85,7 +96,8 @@ fn arguments<'a>(text: &mut String, arguments: impl Iterator<Item = &'a Arg>) {
         for default in argument.get_default_values().iter().filter(|_| argument.get_action().takes_values()) {
             write!(meaning, " [default: {}]", default.to_string_lossy()).unwrap();
         }
-        writeln!(text, "| `{}` | {meaning} |", argument.to_string().replace('|', "\\|")).unwrap();
+        let short = argument.get_short().map(|short| format!("-{short}, ")).unwrap_or_default();
+        writeln!(text, "| `{short}{}` | {meaning} |", argument.to_string().replace('|', "\\|")).unwrap();
     }
 }
 
