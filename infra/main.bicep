@@ -45,6 +45,9 @@ param fullEveryDays int = 7
 @description('Requests per second to one vault; empty for a quarter of the quota of Key Vault.')
 param requestsPerSecond string = ''
 
+@description('Requests per second of one instance to all vaults together; empty for five times those to one vault.')
+param totalRequestsPerSecond string = ''
+
 @description('Items of one vault that are dealt with at once.')
 @minValue(1)
 @maxValue(256)
@@ -158,6 +161,7 @@ var settings = {
   STATE_STORE_URL: backupStorage.outputs.stateUrl
   BACKUP_FULL_EVERY_DAYS: string(fullEveryDays)
   BACKUP_REQUESTS_PER_SECOND: requestsPerSecond
+  BACKUP_TOTAL_REQUESTS_PER_SECOND: totalRequestsPerSecond
   BACKUP_CONCURRENCY: string(concurrency)
   RESTORE_TARGET_VAULTS: join(restoreVaultNames, ',')
   BACKUP_KEEP: keep

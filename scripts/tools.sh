@@ -54,17 +54,17 @@ python() {
     echo "$wanted" >"$tools/.$name"
 }
 
-# What the runbook's blocks use beside the program.
+# What the runbook's blocks use beside the program, and what counts instructions.
 shell_programs() {
     local missing=()
-    for program in curl jq; do command -v "$program" >/dev/null || missing+=("$program"); done
+    for program in curl jq valgrind; do command -v "$program" >/dev/null || missing+=("$program"); done
     ((${#missing[@]} == 0)) && return
     if [[ $EUID == 0 ]] && command -v apt-get >/dev/null; then
         say "Installing ${missing[*]}"
         { apt-get update --quiet && apt-get install --quiet --yes "${missing[@]}"; } >/dev/null ||
             fail "apt-get could not install ${missing[*]}; its own message is above."
     else
-        fail "The runbook is tested with ${missing[*]}. Install them (on Debian and Ubuntu: apt-get install ${missing[*]})."
+        fail "The tests need ${missing[*]}. Install them (on Debian and Ubuntu: apt-get install ${missing[*]})."
     fi
 }
 

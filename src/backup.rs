@@ -4,22 +4,21 @@
 //! reason; a kind that could not be listed is never taken for an empty one. The same call made again after a crash, with
 //! the same id, goes on where the interrupted one stopped.
 
+mod found;
 mod guarded;
 mod turns;
 
-use std::{
-    collections::{BTreeMap, HashMap},
-    time::Duration,
-};
+use std::time::Duration;
 
-use futures::{SinkExt as _, StreamExt as _, channel::mpsc, future};
+use futures::{SinkExt as _, StreamExt as _, channel::mpsc, future, stream};
 use tokio::time::Instant;
 use tracing::{Instrument as _, debug_span, field::Empty};
 use uuid::Uuid;
 
+use self::found::{Found, Kept, Problem, Seen, fate_of};
 use crate::{
     error::{Error, ErrorKind, Result},
-    guard::{Fate, Limits},
+    guard::Limits,
     measure,
     model::{Attributes, BackupId, ItemId, Kind, Label, Timestamp, filter::ItemFilter},
     report::{Progress, Status},
@@ -27,6 +26,7 @@ use crate::{
         CLOCKS_DIFFER, Repository,
         draft::{Commit, Draft, Stored},
         findings::Damage,
+        items::Collector,
         manifest::{Counts, FORMAT_VERSION, Failure, Guard, Header, Item, Manifest, Stale},
     },
     vault::{Listed, Vault},
@@ -103,11 +103,11 @@ async fn run_locked(
     let (base, start) = (base.as_ref(), Instant::now());
     let draft = &draft;
     let run = Run { vault, repository, options, progress, draft, base, damage, now, start, still_locked };
-    let mut found = run.collect().await?;
-    run.carry_over_unseen(&mut found).await;
+    let (mut found, seen) = run.collect().await?;
+    run.carry_over_unseen(&mut found, &seen).await?;
 
-    let guard = run.guard(&found).await;
-    let manifest = run.manifest(found, guard);
+    let guard = run.guard(&seen).await?;
+    let manifest = run.manifest(found, &seen, guard)?;
     run.check_lock()?;
     let header = match draft.commit(&manifest).instrument(debug_span!("manifest")).await? {
         Commit::Committed => manifest.header,
@@ -152,38 +152,13 @@ struct Run<'a> {
     still_locked: &'a (dyn Fn() -> bool + Sync),
 }
 
-/// What a run has gathered.
-#[derive(Default)]
-struct Found {
-    items: Vec<Item>,
-    /// The items in the vault, and what is known of each by now.
-    seen: HashMap<ItemId, Fate>,
-    failures: Vec<Failure>,
-    unlisted: BTreeMap<Kind, Problem>,
-    counts: Counts,
-}
-
-/// Why something failed, as it is recorded.
-#[derive(Clone)]
-struct Problem {
-    code: String,
-    reason: String,
-}
-
-/// What became of one listed item.
-enum Kept {
-    Read(Item),
-    CarriedOver(Item),
-    /// It was deleted between the listing and its turn.
-    Gone(ItemId),
-    Failed(ItemId, Problem),
-}
-
 impl<'a> Run<'a> {
     /// Lists all kinds and deals with the items while the listing goes on.
-    async fn collect(&self) -> Result<Found> {
-        let mut found = Found::default();
-        let mut errors = Vec::new();
+    async fn collect(&self) -> Result<(Found, Seen)> {
+        let (mut found, mut seen) = (Found::default(), Seen::default());
+        if let Some(base) = self.base {
+            found.items = Collector::beside(&base.items);
+        }
         // Listing and reading wait for each other only between two rows, never while a page is under way: items that
         // take up every place for minutes would use up the time that the page has.
         let (sender, rows) = mpsc::channel(0);
@@ -192,19 +167,22 @@ impl<'a> Run<'a> {
             self.list(kind, sender.clone()).instrument(span)
         }));
         drop(sender);
-        let kept = {
-            let chosen = rows.filter_map(|(kind, row)| future::ready(self.choose(kind, row, &mut found, &mut errors)));
+        let span = debug_span!("items", items = Empty);
+        let items = async {
+            let chosen = rows.filter_map(|(kind, row)| future::ready(self.choose(kind, row, &mut seen)));
             let kept = chosen.map(|listed| self.keep(listed)).buffer_unordered(self.options.concurrency);
-            let span = debug_span!("items", items = Empty);
-            let kept = future::join(listings, kept.collect::<Vec<_>>().instrument(span.clone())).await.1;
-            span.record("items", kept.len());
-            kept
+            futures::pin_mut!(kept);
+            let mut count = 0_usize;
+            while let Some(one) = kept.next().await {
+                found.sort_in(one?)?;
+                count += 1;
+            }
+            span.record("items", count);
+            Ok(())
         };
-        for one in kept {
-            self.sort_in(one, &mut found).await;
-        }
-        if errors.len() == Kind::ALL.len() {
-            let first = errors.swap_remove(0);
+        future::join(listings, items.instrument(span.clone())).await.1?;
+        if seen.errors.len() == Kind::ALL.len() {
+            let first = seen.errors.swap_remove(0);
             let message = format!(
                 "Vault {} could not be listed at all, so no backup was made. {}",
                 self.vault.name(),
@@ -212,7 +190,10 @@ impl<'a> Run<'a> {
             );
             return Err(Error::new(first.kind(), message).because(first));
         }
-        Ok(found)
+        for (item, fate) in found.news.drain(..) {
+            seen.fates.insert(&item, fate);
+        }
+        Ok((found, seen))
     }
 
     async fn list(&self, kind: Kind, mut rows: mpsc::Sender<(Kind, Result<Listed>)>) {
@@ -227,44 +208,57 @@ impl<'a> Run<'a> {
     }
 
     /// Which of the listed items are to be dealt with; counts the others.
-    fn choose(&self, kind: Kind, row: Result<Listed>, found: &mut Found, errors: &mut Vec<Error>) -> Option<Listed> {
+    fn choose(&self, kind: Kind, row: Result<Listed>, seen: &mut Seen) -> Option<Listed> {
         match row {
-            Ok(listed) if listed.managed => found.counts.managed_skipped += 1,
-            Ok(listed) if !self.options.filter.matches(&listed.item) => found.counts.filtered_out += 1,
+            Ok(listed) if listed.managed => seen.managed += 1,
+            Ok(listed) if !self.options.filter.matches(&listed.item) => seen.filtered_out += 1,
             // A page can repeat a row when the vault changes between two pages.
             Ok(listed) => {
-                if found.seen.insert(listed.item.clone(), fate_of(&listed.attributes)).is_none() {
+                if seen.fates.insert(&listed.item, fate_of(&listed.attributes)).is_none() {
                     self.progress.expect(1);
                     return Some(listed);
                 }
             }
             Err(error) => {
-                found.unlisted.insert(kind, Problem::from(&error));
-                errors.push(error);
+                seen.unlisted.insert(kind, Problem::from(&error));
+                seen.errors.push(error);
             }
         }
         None
     }
 
     /// Carries an unchanged item over, or reads it.
-    async fn keep(&self, listed: Listed) -> Kept {
-        let previous = self.base.and_then(|base| base.item(&listed.item));
-        if let Some(previous) = previous.filter(|previous| self.is_unchanged(previous, &listed.attributes)) {
-            self.progress.advance(0);
-            return Kept::CarriedOver(previous.clone());
-        }
+    async fn keep(&self, listed: Listed) -> Result<Kept> {
+        let previous = self.base.map(|base| base.items.get(&listed.item)).transpose()?.flatten();
+        let is_unchanged = |previous: &Item| self.is_unchanged(previous, &listed.attributes);
+        let kept = match previous {
+            Some(previous) if is_unchanged(&previous) => Kept::CarriedOver(previous),
+            previous => match self.read(&listed).await {
+                Ok(Some(item)) => {
+                    let fate = fate_of(&item.attributes);
+                    Kept::Read(item, Some(fate).filter(|fate| *fate != fate_of(&listed.attributes)))
+                }
+                Ok(None) => Kept::Gone(listed.item),
+                Err(error) => {
+                    let problem = Problem::from(&error);
+                    let (copy, mut failures) = match previous {
+                        Some(previous) => self.keep_stale(previous, &problem).await,
+                        None => (None, Vec::new()),
+                    };
+                    failures.push(problem.failure(&listed.item));
+                    Kept::Failed(copy, failures)
+                }
+            },
+        };
+        self.progress.advance(if let Kept::Read(item, _) = &kept { item.size } else { 0 });
+        Ok(kept)
+    }
+
+    async fn read(&self, listed: &Listed) -> Result<Option<Item>> {
         // What is under way ends, and nothing more is begun: a storage that cannot be reached would use up the time of
         // a call for every item that is left.
-        if let Err(error) = self.check_lock() {
-            return Kept::Failed(listed.item, Problem::from(&error));
-        }
-        let kept = match self.draft.take(self.vault, &listed.item, &listed.attributes, &|| self.clock()).await {
-            Ok(Some(item)) => Kept::Read(item),
-            Ok(None) => Kept::Gone(listed.item),
-            Err(error) => Kept::Failed(listed.item, Problem::from(&error)),
-        };
-        self.progress.advance(if let Kept::Read(item) = &kept { item.size } else { 0 });
-        kept
+        self.check_lock()?;
+        self.draft.take(self.vault, &listed.item, &listed.attributes, &|| self.clock()).await
     }
 
     fn is_unchanged(&self, previous: &Item, listed: &Attributes) -> bool {
@@ -284,69 +278,42 @@ impl<'a> Run<'a> {
             && age < i64::try_from(self.options.full_every.as_secs()).unwrap_or(i64::MAX)
     }
 
-    async fn sort_in(&self, kept: Kept, found: &mut Found) {
-        match kept {
-            Kept::Read(item) => {
-                found.counts.read += 1;
-                // It may have changed since it was listed.
-                if let Some(fate) = found.seen.get_mut(&item.id) {
-                    *fate = fate_of(&item.attributes);
-                }
-                found.items.push(item);
-            }
-            Kept::CarriedOver(item) => {
-                found.counts.carried_over += 1;
-                found.items.push(item);
-            }
-            Kept::Gone(item) => {
-                found.seen.insert(item, Fate::Gone);
-            }
-            Kept::Failed(item, problem) => {
-                let previous = self.base.and_then(|base| base.item(&item));
-                match previous {
-                    Some(previous) => self.keep_stale(previous, &problem, found).await,
-                    None => found.counts.missing += 1,
-                }
-                found.failures.push(problem.failure(item.kind, Some(item.name.as_str())));
-            }
-        }
-    }
-
     /// Items of a kind that could not be listed to its end are not gone: they keep their previous copies.
-    async fn carry_over_unseen(&self, found: &mut Found) {
-        for (kind, problem) in found.unlisted.clone() {
-            found.failures.push(problem.failure(kind, None));
+    async fn carry_over_unseen(&self, found: &mut Found, seen: &Seen) -> Result<()> {
+        for (kind, problem) in &seen.unlisted {
+            found.failures.push(problem.of(*kind));
             let Some(base) = self.base else { continue };
-            let unseen = base.items.iter().filter(|item| {
-                item.id.kind == kind && !found.seen.contains_key(&item.id) && self.options.filter.matches(&item.id)
-            });
-            for item in unseen.cloned().collect::<Vec<_>>() {
-                self.keep_stale(&item, &problem, found).await;
+            let is_unseen = |id: &ItemId| id.kind == *kind && seen.fates.get(id).is_none();
+            let unseen = base.items.filtered(|_, id| is_unseen(id) && self.options.filter.matches(id));
+            let kept = stream::iter(unseen.iter()).map(async |item| Ok(self.keep_stale(item?, problem).await));
+            let kept = kept.buffer_unordered(self.options.concurrency);
+            futures::pin_mut!(kept);
+            while let Some(one) = kept.next().await {
+                let (copy, failures) = one?;
+                found.sort_in(Kept::Failed(copy, failures))?;
             }
         }
+        Ok(())
     }
 
-    /// Keeps the previous copy of an item that could not be read. A copy that has been carried for a whole full
-    /// interval is written anew, so that the container's immutability goes on protecting it; one that was found damaged
-    /// is read first, because a copy that cannot be restored is none.
-    async fn keep_stale(&self, previous: &Item, problem: &Problem, found: &mut Found) {
-        let mut item = previous.clone();
+    /// The previous copy of an item that could not be read, and what is to be told of it. A copy that has been carried
+    /// for a whole full interval is written anew, so that the container's immutability goes on protecting it; one that
+    /// was found damaged is read first, because a copy that cannot be restored is none.
+    async fn keep_stale(&self, previous: Item, problem: &Problem) -> (Option<Item>, Vec<Failure>) {
+        let mut item = previous;
         item.stale = Some(Stale { code: problem.code.clone(), reason: problem.reason.clone() });
-        let is_due = !self.is_recent(previous.written_at()) || self.damage.may_be_at(&previous.blob);
+        let is_due = !self.is_recent(item.written_at()) || self.damage.may_be_at(&item.blob);
         if is_due && self.check_lock().is_ok() {
-            match self.copy(previous).await {
+            match self.copy(&item).await {
                 Ok(stored) => item.blob = stored.blob,
                 Err(error) if error.kind() == ErrorKind::Corrupt => {
-                    found.counts.missing += 1;
-                    found.failures.push(Problem::from(&error).failure(item.id.kind, Some(item.id.name.as_str())));
-                    return;
+                    return (None, vec![Problem::from(&error).failure(&item.id)]);
                 }
                 // The old blob is still there; the next run tries again.
                 Err(error) => tracing::warn!(item = %item.id, error = %error, "could not renew a stale copy"),
             }
         }
-        found.counts.stale += 1;
-        found.items.push(item);
+        (Some(item), Vec::new())
     }
 
     async fn copy(&self, item: &Item) -> Result<Stored> {
@@ -354,13 +321,10 @@ impl<'a> Run<'a> {
         self.draft.write(&item.id, &item.attributes, &sealed, self.clock()).await
     }
 
-    fn manifest(&self, found: Found, guard: Option<Guard>) -> Manifest {
-        let Found { mut items, mut failures, mut counts, .. } = found;
-        items.sort_unstable_by(|a, b| a.id.cmp(&b.id));
+    fn manifest(&self, found: Found, seen: &Seen, guard: Option<Guard>) -> Result<Manifest> {
+        let Found { items, mut failures, counts, .. } = found;
+        let counts = Counts { managed_skipped: seen.managed, filtered_out: seen.filtered_out, ..counts };
         failures.sort_by(|a, b| (a.kind, &a.name).cmp(&(b.kind, &b.name)));
-        for item in &items {
-            counts.add(item.id.kind, item.size);
-        }
         let header = Header {
             format_version: FORMAT_VERSION,
             tool_version: env!("CARGO_PKG_VERSION").to_owned(),
@@ -378,7 +342,7 @@ impl<'a> Run<'a> {
             counts,
             failures,
         };
-        Manifest { header, items }
+        Ok(Manifest { header, items: items.finish()? })
     }
 
     /// Work under a lost lease must stop.
@@ -396,21 +360,5 @@ impl<'a> Run<'a> {
 
     fn clock(&self) -> Timestamp {
         self.now.plus(self.start.elapsed())
-    }
-}
-
-fn fate_of(attributes: &Attributes) -> Fate {
-    if attributes.enabled { Fate::Enabled } else { Fate::Disabled }
-}
-
-impl Problem {
-    fn failure(&self, kind: Kind, name: Option<&str>) -> Failure {
-        Failure { kind, name: name.map(Into::into), code: self.code.clone(), reason: self.reason.clone() }
-    }
-}
-
-impl From<&Error> for Problem {
-    fn from(error: &Error) -> Self {
-        Self { code: error.kind().code().into(), reason: error.chain() }
     }
 }

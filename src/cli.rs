@@ -7,6 +7,7 @@ mod diff;
 mod drill;
 mod guard;
 mod list;
+mod listing;
 mod manual;
 mod print;
 mod prune;

@@ -16,7 +16,7 @@ use crate::{
     guard,
     model::{Cloud, VaultName, did_you_mean, filter::ItemFilter},
     retention::Policy,
-    vault::pacing::DEFAULT_REQUESTS_PER_SECOND,
+    vault::pacing::{DEFAULT_REQUESTS_PER_SECOND, VAULTS_PER_SUBSCRIPTION},
 };
 
 /// Seconds.
@@ -42,6 +42,8 @@ pub struct Config {
     pub full_every: Duration,
     /// Requests per second to one vault.
     pub requests_per_second: f64,
+    /// Requests per second to all vaults together.
+    pub total_requests_per_second: f64,
     /// Items at once.
     pub concurrency: usize,
     /// Where restores may go.
@@ -105,6 +107,9 @@ impl Config {
                  must change: use two containers.",
             ));
         }
+        let requests_per_second = reader
+            .one("BACKUP_REQUESTS_PER_SECOND", &settings.backup_requests_per_second, rate)
+            .unwrap_or(DEFAULT_REQUESTS_PER_SECOND);
         let mut config = Self {
             cloud,
             vaults: reader.one("BACKUP_VAULTS", &settings.backup_vaults, vaults).unwrap_or_default(),
@@ -114,11 +119,10 @@ impl Config {
             full_every: reader
                 .one("BACKUP_FULL_EVERY_DAYS", &settings.backup_full_every_days, |text| number(text, 1.0, 365.0))
                 .map_or(Duration::from_secs(7 * DAY), |days| Duration::from_secs_f64(days * DAY as f64)),
-            requests_per_second: reader
-                .one("BACKUP_REQUESTS_PER_SECOND", &settings.backup_requests_per_second, |text| {
-                    number(text, 0.1, 100_000.0)
-                })
-                .unwrap_or(DEFAULT_REQUESTS_PER_SECOND),
+            requests_per_second,
+            total_requests_per_second: reader
+                .one("BACKUP_TOTAL_REQUESTS_PER_SECOND", &settings.backup_total_requests_per_second, rate)
+                .unwrap_or(VAULTS_PER_SUBSCRIPTION * requests_per_second),
             concurrency: reader
                 .one("BACKUP_CONCURRENCY", &settings.backup_concurrency, |text| whole_number(text, 1, 256))
                 .unwrap_or(16),
@@ -304,6 +308,10 @@ fn number(text: &str, least: f64, most: f64) -> Result<f64> {
             Err(Error::new(ErrorKind::InvalidInput, message))
         }
     }
+}
+
+fn rate(text: &str) -> Result<f64> {
+    number(text, 0.1, 100_000.0)
 }
 
 fn whole_number(text: &str, least: usize, most: usize) -> Result<usize> {

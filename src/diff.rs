@@ -3,17 +3,24 @@
 //! What cannot be told is not told: an item that one side could not list or read, or was not asked for, is neither added
 //! nor removed, but not compared.
 
-use std::{cmp::Ordering, collections::BTreeSet};
+use std::{cmp::Ordering, collections::BTreeSet, pin::pin};
+
+use futures::{Stream, TryStreamExt as _, future};
+use serde::{Deserialize, Serialize};
 
 use crate::{
     error::{Error, Result},
     model::{Attributes, ItemId, Kind, filter::ItemFilter},
-    repository::manifest::{Failure, Item, Manifest},
-    vault::Listed,
+    repository::{
+        items::Items,
+        manifest::{Failure, Item, Manifest},
+    },
+    rows::Rows,
+    vault::{Listed, Vault},
 };
 
 /// How an item differs.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub enum Change {
     /// Only the second side has it.
     Added,
@@ -51,7 +58,7 @@ impl Change {
 }
 
 /// An item as one side has it.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct State {
     /// The current version; a listing of a vault does not show it.
     pub version: Option<Box<str>>,
@@ -76,38 +83,76 @@ impl From<Listed> for State {
 }
 
 /// One of the two that are compared.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub struct Side {
-    items: Vec<(ItemId, State)>,
+    items: Held,
     filter: ItemFilter,
     gaps: Vec<Failure>,
+}
+
+/// The items of a side, in the order of kind and name.
+#[derive(Clone, Debug)]
+enum Held {
+    Backup(Items),
+    /// By kind. A page can repeat a row when the vault changes between two pages.
+    Vault(Vec<Rows<(ItemId, State)>>),
 }
 
 impl Side {
     /// A backup.
     pub fn of_backup(manifest: Manifest) -> Result<Self> {
         let Manifest { header, items } = manifest;
-        let items = items.into_iter().map(|item| (item.id.clone(), item.into())).collect();
-        Ok(Self { items, filter: ItemFilter::new(&header.filter)?, gaps: header.failures })
+        Ok(Self { items: Held::Backup(items), filter: ItemFilter::new(&header.filter)?, gaps: header.failures })
     }
 
-    /// A vault: what its kinds list, or why they cannot be listed, of the items that the filter chooses. Managed items
-    /// are passed over, as in a backup.
-    pub fn of_vault(listings: impl IntoIterator<Item = (Kind, Result<Vec<Listed>>)>, filter: ItemFilter) -> Self {
-        let mut side = Self { filter, ..Self::default() };
-        for (kind, listing) in listings {
+    /// A vault as it is now. An error when no kind can be listed.
+    pub async fn of_vault(vault: &Vault, filter: ItemFilter) -> Result<Self> {
+        let listings = Kind::ALL.map(|kind| (kind, vault.list(kind)));
+        let (side, mut errors) = Self::of_listings(listings, filter).await;
+        match errors.pop() {
+            Some(last) if errors.len() + 1 == Kind::ALL.len() => {
+                let message = format!("Vault {} could not be listed at all. {}", vault.name(), last.message());
+                Err(Error::new(last.kind(), message).because(last))
+            }
+            _ => Ok(side),
+        }
+    }
+
+    /// What the kinds of a vault list, of the items that the filter chooses, and why some of them cannot be listed.
+    /// Managed items are passed over, as in a backup.
+    pub async fn of_listings<L: Stream<Item = Result<Listed>>>(
+        listings: impl IntoIterator<Item = (Kind, L)>,
+        filter: ItemFilter,
+    ) -> (Self, Vec<Error>) {
+        let (mut kinds, mut errors, mut gaps) = (Vec::new(), Vec::new(), Vec::new());
+        let listings = listings.into_iter().map(|(kind, listing)| gather(kind, listing, &filter));
+        for (kind, listing) in future::join_all(listings).await {
             match listing {
-                Ok(listed) => {
-                    let chosen = listed.into_iter().filter(|row| !row.managed && side.filter.matches(&row.item));
-                    side.items.extend(chosen.map(|row| (row.item.clone(), row.into())));
+                Ok(rows) => kinds.push((kind, rows)),
+                Err(error) => {
+                    gaps.push(gap(kind, &error));
+                    errors.push(error);
                 }
-                Err(error) => side.gaps.push(gap(kind, &error)),
             }
         }
-        // A page can repeat a row when the vault changes between two pages.
-        side.items.sort_by(|a, b| a.0.cmp(&b.0));
-        side.items.dedup_by(|a, b| a.0 == b.0);
-        side
+        kinds.sort_by_key(|(kind, _)| *kind);
+        let kinds = kinds.into_iter().map(|(_, rows)| rows).collect();
+        (Self { items: Held::Vault(kinds), filter, gaps }, errors)
+    }
+
+    fn items(&self) -> Box<dyn Iterator<Item = Result<(ItemId, State)>> + '_> {
+        match &self.items {
+            Held::Backup(items) => Box::new(items.iter().map(|item| item.map(|item| (item.id.clone(), item.into())))),
+            Held::Vault(kinds) => {
+                let mut last = None;
+                Box::new(kinds.iter().flat_map(Rows::iter).filter(move |row| {
+                    let item = row.as_ref().ok().map(|(item, _)| item.clone());
+                    let repeated = item.is_some() && item == last;
+                    last = item;
+                    !repeated
+                }))
+            }
+        }
     }
 
     /// Why nothing can be said of an item that this side does not have, if so.
@@ -119,6 +164,27 @@ impl Side {
     }
 }
 
+/// What a kind lists, in its order.
+async fn gather<L: Stream<Item = Result<Listed>>>(
+    kind: Kind,
+    listing: L,
+    filter: &ItemFilter,
+) -> (Kind, Result<Rows<(ItemId, State)>>) {
+    let gathered = async {
+        let (mut rows, mut items, mut listing) = (Rows::default(), Vec::new(), pin!(listing));
+        while let Some(listed) = listing.try_next().await? {
+            if !listed.managed && filter.matches(&listed.item) {
+                let item = listed.item.clone();
+                rows.push(&(item.clone(), listed.into()))?;
+                items.push(item);
+            }
+        }
+        rows.sort_by_keys(items);
+        Ok(rows)
+    };
+    (kind, gathered.await)
+}
+
 fn gap(kind: Kind, error: &Error) -> Failure {
     Failure { kind, name: None, code: error.kind().code().into(), reason: error.chain() }
 }
@@ -127,7 +193,8 @@ fn gap(kind: Kind, error: &Error) -> Failure {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Diff {
     /// In the order of kind and name.
-    pub differences: Vec<Difference>,
+    pub differences: Rows<Difference>,
+    counts: [u64; Change::ALL.len()],
     /// Items that are the same on both sides.
     pub same: u64,
     /// Items of one side that the other was not asked for.
@@ -139,7 +206,7 @@ pub struct Diff {
 }
 
 /// An item that differs.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Difference {
     /// The item.
     pub item: ItemId,
@@ -155,79 +222,68 @@ pub struct Difference {
 
 impl Diff {
     /// How many items have this change.
-    pub fn count(&self, change: Change) -> usize {
-        self.differences.iter().filter(|difference| difference.changes.contains(&change)).count()
+    pub fn count(&self, change: Change) -> u64 {
+        self.counts[change as usize]
     }
 
-    /// What became of the first side's items on the second side. Both are in the order of kind and name.
-    pub fn between(from: Side, to: Side) -> Self {
+    /// What became of the first side's items on the second side.
+    pub fn between(from: &Side, to: &Side) -> Result<Self> {
         let mut diff = Self::default();
-        let mut used = [BTreeSet::new(), BTreeSet::new()];
-        // A kind of which nothing is known is told even if nothing is known of it on the other side either.
-        let whole = |side: &Side| -> Vec<usize> {
-            let unseen =
-                |gap: &Failure| gap.name.is_none() && !side.items.iter().any(|(item, _)| item.kind == gap.kind);
-            side.gaps.iter().enumerate().filter(|(_, gap)| unseen(gap)).map(|(index, _)| index).collect()
-        };
-        used[0].extend(whole(&from));
-        used[1].extend(whole(&to));
-        let Side { items: from_items, .. } = &from;
-        let (mut a, mut b) = (from_items.iter().peekable(), to.items.iter().peekable());
+        let (mut used, mut kinds) = ([BTreeSet::new(), BTreeSet::new()], [BTreeSet::new(), BTreeSet::new()]);
+        let (mut before, mut after) = (from.items(), to.items());
+        let (mut a, mut b) = (before.next().transpose()?, after.next().transpose()?);
         loop {
-            let order = match (a.peek(), b.peek()) {
+            let order = match (&a, &b) {
                 (Some((a, _)), Some((b, _))) => a.cmp(b),
                 (Some(_), None) => Ordering::Less,
                 (None, Some(_)) => Ordering::Greater,
                 (None, None) => break,
             };
-            match order {
-                Ordering::Less => {
-                    if let Some((item, state)) = a.next() {
-                        diff.one_sided(item, state, &to, &mut used[1], Change::Removed);
-                    }
-                }
-                Ordering::Greater => {
-                    if let Some((item, state)) = b.next() {
-                        diff.one_sided(item, state, &from, &mut used[0], Change::Added);
-                    }
-                }
-                Ordering::Equal => {
-                    if let (Some((item, from)), Some((_, to))) = (a.next(), b.next()) {
-                        diff.both(item, from, to);
-                    }
-                }
+            let removed = if order.is_le() { std::mem::replace(&mut a, before.next().transpose()?) } else { None };
+            let added = if order.is_ge() { std::mem::replace(&mut b, after.next().transpose()?) } else { None };
+            kinds[0].extend(removed.as_ref().map(|(item, _)| item.kind));
+            kinds[1].extend(added.as_ref().map(|(item, _)| item.kind));
+            match (removed, added) {
+                (Some((item, from)), Some((_, to))) => diff.both(item, from, to)?,
+                (Some((item, from)), None) => diff.one_sided(item, Some(from), None, to, &mut used[1])?,
+                (None, Some((item, to))) => diff.one_sided(item, None, Some(to), from, &mut used[0])?,
+                (None, None) => (),
             }
         }
-        let told = |side: &Side, used: &BTreeSet<usize>| -> Vec<Failure> {
-            used.iter().filter_map(|index| side.gaps.get(*index).cloned()).collect()
-        };
-        diff.failures = [told(&from, &used[0]), told(&to, &used[1])].concat();
-        diff
+        for (number, side) in [from, to].into_iter().enumerate() {
+            // A kind of which nothing is known is told even if nothing is known of it on the other side either.
+            let unseen = |gap: &Failure| gap.name.is_none() && !kinds[number].contains(&gap.kind);
+            let gaps = side.gaps.iter().enumerate();
+            let told = gaps.filter(|(index, gap)| used[number].contains(index) || unseen(gap));
+            diff.failures.extend(told.map(|(_, gap)| gap.clone()));
+        }
+        Ok(diff)
     }
 
-    fn one_sided(&mut self, item: &ItemId, state: &State, other: &Side, used: &mut BTreeSet<usize>, change: Change) {
-        if !other.filter.matches(item) {
+    fn one_sided(
+        &mut self,
+        item: ItemId,
+        from: Option<State>,
+        to: Option<State>,
+        other: &Side,
+        used: &mut BTreeSet<usize>,
+    ) -> Result<()> {
+        if !other.filter.matches(&item) {
             self.filtered_out += 1;
-        } else if let Some(gap) = other.gap(item) {
+        } else if let Some(gap) = other.gap(&item) {
             self.not_compared += 1;
             used.insert(gap);
         } else {
-            let (from, to) = if change == Change::Added { (None, Some(state)) } else { (Some(state), None) };
-            let (from, to) = (from.cloned(), to.cloned());
-            self.differences.push(Difference {
-                item: item.clone(),
-                changes: vec![change],
-                fields: Vec::new(),
-                from,
-                to,
-            });
+            let change = if from.is_some() { Change::Removed } else { Change::Added };
+            self.push(Difference { item, changes: vec![change], fields: Vec::new(), from, to })?;
         }
+        Ok(())
     }
 
-    fn both(&mut self, item: &ItemId, from: &State, to: &State) {
+    fn both(&mut self, item: ItemId, from: State, to: State) -> Result<()> {
         let mut changes = Vec::new();
         let (before, after) = (&from.attributes, &to.attributes);
-        if is_rotated(from, to) {
+        if is_rotated(&from, &to) {
             changes.push(Change::Rotated);
         }
         match (before.enabled, after.enabled) {
@@ -248,10 +304,14 @@ impl Diff {
         }
         if changes.is_empty() {
             self.same += 1;
-            return;
+            return Ok(());
         }
-        let (from, to) = (Some(from.clone()), Some(to.clone()));
-        self.differences.push(Difference { item: item.clone(), changes, fields, from, to });
+        self.push(Difference { item, changes, fields, from: Some(from), to: Some(to) })
+    }
+
+    fn push(&mut self, difference: Difference) -> Result<()> {
+        difference.changes.iter().for_each(|change| self.counts[*change as usize] += 1);
+        self.differences.push(&difference)
     }
 }
 
@@ -318,12 +378,12 @@ mod tests {
             )
         });
         let filter = ItemFilter::new([filter]).unwrap();
-        let items = items.filter(|(item, _)| filter.matches(item)).collect();
+        let items = Rows::of(items.filter(|(item, _)| filter.matches(item))).unwrap();
         let gaps = gaps.iter().map(|number| {
             let name = Some(ItemId { kind: Kind::Keys, name: name(*number) }.name.as_str().into());
             Failure { kind: Kind::Keys, name, code: "Refused".into(), reason: "A sentence.".into() }
         });
-        Side { items, filter, gaps: gaps.collect() }
+        Side { items: Held::Vault(vec![items]), filter, gaps: gaps.collect() }
     }
 
     fn items() -> impl Strategy<Value = Vault> {
@@ -337,9 +397,10 @@ mod tests {
             before in items(), after in items(), narrow: bool, gaps in proptest::collection::btree_set(0..40_u8, 0..6),
         ) {
             let filter = if narrow { "keys/item-00*" } else { "keys/*" };
-            let diff = Diff::between(side(&before, filter, &gaps), side(&after, "keys/*", &BTreeSet::new()));
+            let diff = Diff::between(&side(&before, filter, &gaps), &side(&after, "keys/*", &BTreeSet::new())).unwrap();
             let mut told = 0;
-            for difference in &diff.differences {
+            let differences = diff.differences.to_vec().unwrap();
+            for difference in &differences {
                 let number: u8 = difference.item.name.as_str()[5..].parse().unwrap();
                 let (was, is) = (before.get(&number), after.get(&number));
                 let truth = match (was, is) {
@@ -351,7 +412,7 @@ mod tests {
                 prop_assert_eq!(&difference.changes, &[truth]);
                 told += 1;
             }
-            prop_assert!(diff.differences.is_sorted_by(|a, b| a.item < b.item));
+            prop_assert!(differences.is_sorted_by(|a, b| a.item < b.item));
             let in_scope = |number: &&u8| !narrow || **number < 10;
             let held: BTreeSet<&u8> = before.keys().filter(in_scope).filter(|number| !gaps.contains(number)).collect();
             let all = held.union(&after.keys().collect()).count() as u64;

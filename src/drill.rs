@@ -9,16 +9,16 @@ mod clean_up;
 mod fitness;
 mod note;
 
-use std::{collections::HashSet, time::Duration};
+use std::{collections::HashSet, pin::pin, time::Duration};
 
-use futures::{StreamExt as _, stream};
+use futures::{StreamExt as _, TryStreamExt as _, stream};
 use tokio::time::Instant;
 use tracing::{Instrument as _, debug_span};
 use uuid::Uuid;
 
 use self::{
     clean_up::Lost,
-    note::{Entry, Note, Stage},
+    note::{Note, Stage},
 };
 use crate::{
     error::{Error, ErrorKind, Result},
@@ -26,10 +26,12 @@ use crate::{
     report::{ItemReport, Outcome, Problem, Progress, Status},
     repository::{
         Lock, Repository, Selector,
+        items::Items,
         manifest::{Item, Manifest},
         operation::Measured,
     },
     restore::{self, OnConflict, OnDeleted, Plan},
+    rows::Rows,
     store::Lease,
     vault::Vault,
 };
@@ -62,7 +64,7 @@ pub struct Evidence {
     /// How much, and how long it took.
     pub measured: Measured,
     /// The items with trouble.
-    pub items: Vec<ItemReport>,
+    pub items: Rows<ItemReport>,
     /// What went wrong as a whole.
     pub problems: Vec<Problem>,
 }
@@ -141,7 +143,7 @@ impl Drill<'_> {
         let mut lost = Lost::Perhaps;
         if note.stage == Stage::Restoring {
             self.restore(&mut note, resumed).await?;
-            lost = lost_in(&note.reports);
+            lost = lost_in(&note.reports)?;
         }
         let left = match note.stage {
             Stage::Done => None,
@@ -180,7 +182,7 @@ impl Drill<'_> {
             ..Measured::default()
         };
         let backup_id = &chosen.header.backup_id;
-        let mut note = Note::new(self.operation, self.vault, backup_id, &chosen.items, measured, (self.clock)());
+        let mut note = Note::new(self.operation, self.vault, backup_id, &chosen.items, measured, (self.clock)())?;
         note.problems = passed_over;
         self.save(&note).await?;
         Ok(note)
@@ -206,25 +208,29 @@ impl Drill<'_> {
 
     /// Restores what the note names, and compares all of it with the manifest.
     async fn restore(&self, note: &mut Note, resumed: bool) -> Result<()> {
-        let mut reports = match self.noted_backup(note).await {
+        note.reports = match self.noted_backup(note).await {
             Ok(manifest) => {
                 let start = Instant::now();
                 let back = self.bring_back(note, &manifest, resumed).instrument(debug_span!("restore"));
-                let mut reports = back.await?;
+                let reports = back.await?;
                 let all_attempts = (self.clock)().seconds_since(note.since).unsigned_abs();
                 note.measured.restore_seconds = seconds(start.elapsed()).max(all_attempts);
                 note.measured.recovery_seconds = note.measured.plan_seconds + note.measured.restore_seconds;
                 let start = Instant::now();
-                self.compare(&mut reports, &manifest).instrument(debug_span!("compare")).await;
+                let troubles = self.troubles(&reports, &manifest).instrument(debug_span!("compare")).await?;
                 note.measured.compare_seconds = seconds(start.elapsed());
-                reports
+                troubles
             }
             Err(error) if error.kind().is_transient() => return Err(error),
             // Gone or damaged since an earlier attempt began; what that one has restored must go all the same.
-            Err(error) => note.items.iter().map(|entry| failed(&entry.item, &error)).collect(),
+            Err(error) => {
+                let mut reports = Rows::default();
+                for entry in note.items.iter() {
+                    reports.push(&failed(&entry?.item, &error))?;
+                }
+                reports
+            }
         };
-        reports.retain(|report| !report.outcome.is_good());
-        note.reports = reports;
         note.since = (self.clock)();
         note.stage = Stage::Removing;
         self.save(note).await
@@ -236,38 +242,42 @@ impl Drill<'_> {
     }
 
     /// Until one item is there, one after the other: only an item tells whether the vault has purge protection.
-    async fn bring_back(&self, note: &mut Note, manifest: &Manifest, resumed: bool) -> Result<Vec<ItemReport>> {
+    async fn bring_back(&self, note: &mut Note, manifest: &Manifest, resumed: bool) -> Result<Rows<ItemReport>> {
         let how = self.how();
-        let mut plan = Plan {
-            backup_id: note.backup_id.clone(),
-            vault: self.vault.clone(),
-            target_vault: self.target.name().clone(),
-            safety_backup: None,
-            estimated_seconds: 0,
-            steps: Vec::new(),
+        let execute = async |steps| {
+            let plan = Plan {
+                backup_id: manifest.header.backup_id.clone(),
+                vault: self.vault.clone(),
+                target_vault: self.target.name().clone(),
+                safety_backup: None,
+                estimated_seconds: 0,
+                steps,
+            };
+            restore::execute(&plan, manifest, self.repository, self.target, &how, resumed, self.progress).await
         };
-        let mut reports = Vec::with_capacity(note.items.len());
-        let mut steps = note.items.iter().map(Entry::step);
-        for step in steps.by_ref() {
-            let item = step.item.clone();
-            plan.steps = vec![step];
-            reports.extend(
-                restore::execute(&plan, manifest, self.repository, self.target, &how, resumed, self.progress).await,
-            );
-            match fitness::check_purgeable(self.target, &item).await {
+        let mut reports = Rows::default();
+        while let Some(entry) = note.items.get(reports.len())? {
+            for report in execute(Rows::of([entry.step()])?).await?.iter() {
+                reports.push(&report?)?;
+            }
+            match fitness::check_purgeable(self.target, &entry.item).await {
                 Err(refusal) if refusal.kind() == ErrorKind::Refused => {
-                    return Err(self.leave(note, &item, refusal).await);
+                    return Err(self.leave(note, &entry.item, refusal).await);
                 }
                 checked => checked?,
             }
-            if reports.last().is_some_and(|report| report.outcome.is_good()) {
+            let is_there = reports.iter().next_back().transpose()?.is_some_and(|report| report.outcome.is_good());
+            if is_there {
                 break;
             }
         }
-        plan.steps = steps.collect();
-        reports.extend(
-            restore::execute(&plan, manifest, self.repository, self.target, &how, resumed, self.progress).await,
-        );
+        let mut others = Rows::default();
+        for entry in note.items.iter().skip(reports.len()) {
+            others.push(&entry?.step())?;
+        }
+        for report in execute(others).await?.iter() {
+            reports.push(&report?)?;
+        }
         Ok(reports)
     }
 
@@ -293,19 +303,29 @@ impl Drill<'_> {
     }
 
     /// Looks at everything once more when all is there: at the end nothing has disturbed anything else, and every
-    /// version is back.
-    async fn compare(&self, reports: &mut [ItemReport], manifest: &Manifest) {
-        let looks = stream::iter(0..reports.len()).map(|index| self.trouble(&reports[index], manifest));
-        let troubles: Vec<Option<Error>> = looks.buffered(self.options.concurrency).collect().await;
-        for (report, trouble) in reports.iter_mut().zip(troubles) {
-            if let Some(error) = trouble {
-                *report = failed(&report.item, &error);
+    /// version is back. Returns the items with trouble, also of the restore.
+    async fn troubles(&self, reports: &Rows<ItemReport>, manifest: &Manifest) -> Result<Rows<ItemReport>> {
+        let looks = stream::iter(reports.iter()).map(|report| self.look(report, manifest));
+        let mut looks = pin!(looks.buffered(self.options.concurrency));
+        let mut troubles = Rows::default();
+        while let Some(report) = looks.try_next().await? {
+            if !report.outcome.is_good() {
+                troubles.push(&report)?;
             }
         }
+        Ok(troubles)
     }
 
-    async fn trouble(&self, report: &ItemReport, manifest: &Manifest) -> Option<Error> {
-        let item = manifest.item(&report.item).filter(|_| report.outcome.is_good())?;
+    async fn look(&self, report: Result<ItemReport>, manifest: &Manifest) -> Result<ItemReport> {
+        let report = report?;
+        let trouble = match manifest.items.get(&report.item)?.filter(|_| report.outcome.is_good()) {
+            Some(item) => self.trouble(&item).await,
+            None => None,
+        };
+        Ok(trouble.map(|error| failed(&report.item, &error)).unwrap_or(report))
+    }
+
+    async fn trouble(&self, item: &Item) -> Option<Error> {
         let name = self.target.name();
         let message = match self.target.current(&item.id, Some(&item.attributes)).await {
             Err(error) => return Some(error),
@@ -373,14 +393,12 @@ fn failed(item: &ItemId, error: &Error) -> ItemReport {
 }
 
 /// So many items at random, in their order: the same ones for every attempt at an operation.
-fn sample(mut items: Vec<Item>, size: Option<usize>, operation: Uuid) -> Vec<Item> {
+fn sample(items: Items, size: Option<usize>, operation: Uuid) -> Items {
     let Some(size) = size.filter(|size| *size < items.len()) else { return items };
     let (high, low) = operation.as_u64_pair();
     let chosen = fastrand::Rng::with_seed(high ^ low).choose_multiple(0..items.len(), size);
     let chosen: HashSet<usize> = chosen.into_iter().collect();
-    let mut index = 0..;
-    items.retain(|_| index.next().is_some_and(|index| chosen.contains(&index)));
-    items
+    items.filtered(|place, _| chosen.contains(&place))
 }
 
 /// Whole seconds, rounded up: no drill takes no time.
@@ -389,9 +407,14 @@ fn seconds(duration: Duration) -> u64 {
 }
 
 /// Whether a request may yet take effect whose outcome nobody has seen.
-fn lost_in(reports: &[ItemReport]) -> Lost {
-    let mut kinds = reports.iter().filter_map(|report| ErrorKind::from_code(&report.problem.as_ref()?.code));
-    if kinds.any(|kind| kind.is_transient() || kind == ErrorKind::Conflict) { Lost::Perhaps } else { Lost::Nothing }
+fn lost_in(reports: &Rows<ItemReport>) -> Result<Lost> {
+    for report in reports.iter() {
+        let kind = report?.problem.and_then(|problem| ErrorKind::from_code(&problem.code));
+        if kind.is_some_and(|kind| kind.is_transient() || kind == ErrorKind::Conflict) {
+            return Ok(Lost::Perhaps);
+        }
+    }
+    Ok(Lost::Nothing)
 }
 
 fn evidence(note: Note, left: Option<Error>) -> Evidence {

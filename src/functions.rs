@@ -88,8 +88,10 @@ pub async fn invoke(connections: Arc<Settled>, function: String, body: Bytes) ->
 
 async fn answer(function: &str, task: JoinHandle<Result<Reply>>) -> Response<Bytes> {
     let failed = match task.await {
-        Ok(Ok(reply)) => return json(StatusCode::OK, reply.encode()),
-        Ok(Err(error)) => error,
+        Ok(reply) => match reply.and_then(|reply| reply.encode()) {
+            Ok(text) => return json(StatusCode::OK, text),
+            Err(error) => error,
+        },
         // The payload of a panic is not shown: it could quote anything.
         Err(_) => Error::new(ErrorKind::Internal, format!("Function {function} stopped by a mistake of this program.")),
     };

@@ -3,8 +3,6 @@
 //! It is up from the backup that trips it until a person acknowledges what that backup found. Nothing else takes it
 //! down: neither time, nor a next backup that finds nothing more to complain about.
 
-use crate::model::ItemId;
-
 /// When the guard trips unless a setting says otherwise, in percent of the items.
 pub const DEFAULT_PERCENT: f64 = 20.0;
 
@@ -52,17 +50,12 @@ pub struct Losses {
 }
 
 impl Losses {
-    /// Compares what was there before, and whether it was enabled, with what became of it. Items of unknown fate do not
+    /// Counts one item of the earlier state: whether it was enabled, and what became of it. One of unknown fate does not
     /// count at all.
-    pub fn between<'a>(before: impl IntoIterator<Item = (&'a ItemId, bool)>, fate: impl Fn(&ItemId) -> Fate) -> Self {
-        let mut losses = Self::default();
-        for (item, was_enabled) in before {
-            let fate = fate(item);
-            losses.items += u64::from(fate != Fate::Unknown);
-            losses.deleted += u64::from(fate == Fate::Gone);
-            losses.disabled += u64::from(fate == Fate::Disabled && was_enabled);
-        }
-        losses
+    pub fn add(&mut self, was_enabled: bool, fate: Fate) {
+        self.items += u64::from(fate != Fate::Unknown);
+        self.deleted += u64::from(fate == Fate::Gone);
+        self.disabled += u64::from(fate == Fate::Disabled && was_enabled);
     }
 
     /// Whether this is too much to be taken for ordinary.
@@ -134,7 +127,6 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::model::Kind;
 
     fn losses(items: u64, deleted: u64, disabled: u64) -> Losses {
         Losses { items, deleted, disabled }
@@ -224,14 +216,8 @@ mod tests {
         #[test]
         fn what_is_lost_is_counted_item_by_item(fates in prop::collection::vec((0..4_u8, any::<bool>()), 0..50)) {
             let fate = |number: u8| [Fate::Unknown, Fate::Gone, Fate::Enabled, Fate::Disabled][usize::from(number)];
-            let items: Vec<ItemId> = (0..fates.len())
-                .map(|number| ItemId { kind: Kind::Secrets, name: format!("secret-{number}").parse().unwrap() })
-                .collect();
-            let before = items.iter().zip(&fates).map(|(item, (_, enabled))| (item, *enabled));
-            let found = Losses::between(before, |item| {
-                let number: usize = item.name.as_str().strip_prefix("secret-").unwrap().parse().unwrap();
-                fate(fates[number].0)
-            });
+            let mut found = Losses::default();
+            fates.iter().for_each(|(number, was_enabled)| found.add(*was_enabled, fate(*number)));
             let count = |wanted: &dyn Fn(&(u8, bool)) -> bool| fates.iter().filter(|it| wanted(it)).count() as u64;
             prop_assert_eq!(found.items, count(&|(number, _)| *number != 0));
             prop_assert_eq!(found.deleted, count(&|(number, _)| *number == 1));

@@ -16,7 +16,7 @@ pub use self::{
     drill::{DrillRequest, check_drill_vault, drill, give_up_drill},
     guard::acknowledge_guard,
     prune::{plan_prune, prune},
-    restore::{RestoreRequest, check_restore, plan_restore, restore},
+    restore::{RestoreRequest, check_restore, plan_restore, restore, restore_warnings},
     sweep::sweep,
     verify::verify,
 };

@@ -1,31 +1,35 @@
 //! What programs are shown: the JSON of operations, backups and plans, the same in the HTTP API and in the command
 //! line's `--output json`. `docs/openapi.yaml` describes it.
 
+mod body;
 mod copy;
 
 use std::collections::BTreeMap;
 
-use serde::Serialize;
+use serde::{Serialize, de::DeserializeOwned};
 use serde_json::{Value, json};
 use uuid::Uuid;
 
+pub use self::body::Body;
 pub use self::copy::copy;
 use crate::{
     coverage::{Attention, Coverage},
     diff::{Change, Difference, State},
-    error::Error,
+    error::{Error, Result},
     jobs::Comparison,
     model::{Label, VaultName},
     prune::{self, Unnamed},
-    report::{Problem, Snapshot, Status},
+    report::{ItemReport, Problem, Snapshot, Status},
     repository::{
         BackupRef,
-        findings::Findings,
+        findings::{Finding, Findings},
         guard::Acknowledgement,
+        items::Items,
         manifest::{Failure, Guard, Header, Item},
         operation::{Measured, Operation},
     },
-    restore::{Action, Plan},
+    restore::{Action, Plan, Step},
+    rows::Rows,
 };
 
 /// How many failures of a backup are shown where many vaults are.
@@ -119,49 +123,57 @@ fn progress(operation: &Operation) -> Value {
 }
 
 /// An operation with its items.
-pub fn operation(operation: &Operation) -> Value {
-    let mut body = operation_summary(operation);
-    body["items"] = operation
-        .items
-        .iter()
-        .map(|report| {
-            let mut item =
-                json!({ "kind": report.item.kind, "name": report.item.name, "outcome": report.outcome.as_str() });
-            if let Some(version) = &report.version {
-                item["version"] = (**version).into();
-            }
-            if let Some(trouble) = &report.problem {
-                item["error"] = problem(trouble);
-            }
-            item
-        })
-        .collect();
-    body
+pub fn operation(operation: &Operation) -> Body {
+    rows(operation_summary(operation), "items", &operation.items, item_report)
+}
+
+/// A body whose list is these rows.
+fn rows<T: Serialize + DeserializeOwned + 'static>(
+    head: Value,
+    name: &'static str,
+    rows: &Rows<T>,
+    show: fn(T) -> Value,
+) -> Body {
+    let rows = rows.clone();
+    Body::with(head, name, rows.len(), move |number| Ok(rows.get(number)?.map(show).unwrap_or_default()))
+}
+
+fn item_report(report: ItemReport) -> Value {
+    let mut item = json!({ "kind": report.item.kind, "name": report.item.name, "outcome": report.outcome.as_str() });
+    if let Some(version) = &report.version {
+        item["version"] = (**version).into();
+    }
+    if let Some(trouble) = &report.problem {
+        item["error"] = problem(trouble);
+    }
+    item
 }
 
 /// A verification with what it found.
 pub fn verification(of: &Operation, found: Option<&Findings>) -> Value {
     let mut body = operation_summary(of);
     if let Some(found) = found {
-        body["findings"] = found
-            .findings
-            .iter()
-            .map(|finding| {
-                let mut one = json!({
-                    "finding": finding.finding.as_str(),
-                    "blob": finding.blob,
-                    "backups": finding.backups,
-                    "message": finding.message,
-                });
-                if let Some(item) = &finding.item {
-                    one["item"] = json!({ "kind": item.kind, "name": item.name });
-                }
-                one
-            })
-            .collect();
+        body["findings"] = findings(found);
         body["moreDamage"] = found.more_damage.into();
     }
     body
+}
+
+/// What a verification found, a row each.
+pub fn findings(found: &Findings) -> Value {
+    let finding = |finding: &Finding| {
+        let mut one = json!({
+            "finding": finding.finding.as_str(),
+            "blob": finding.blob,
+            "backups": finding.backups,
+            "message": finding.message,
+        });
+        if let Some(item) = &finding.item {
+            one["item"] = json!({ "kind": item.kind, "name": item.name });
+        }
+        one
+    };
+    found.findings.iter().map(finding).collect()
 }
 
 fn problem(problem: &Problem) -> Value {
@@ -215,30 +227,31 @@ fn failure(failure: &Failure) -> Value {
     row
 }
 
-/// A backup with a page of its items.
-pub fn backup(header: &Header, items: &[Item]) -> Value {
-    let mut body = backup_summary(header);
-    body["failures"] = header.failures.iter().map(failure).collect();
-    body["items"] = items
-        .iter()
-        .map(|item| {
-            let mut row = json!({
-                "kind": item.id.kind,
-                "name": item.id.name,
-                "version": item.version,
-                "versions": item.versions,
-                "attributes": item.attributes,
-                "size": item.size,
-                "sha256": item.sha256,
-                "takenDateTime": item.taken_at.to_string(),
-            });
-            if let Some(stale) = &item.stale {
-                row["stale"] = json!({ "code": stale.code, "message": stale.reason });
-            }
-            row
-        })
-        .collect();
-    body
+/// A backup with its items.
+pub fn backup(header: &Header, items: &Items) -> Body {
+    let mut head = backup_summary(header);
+    head["failures"] = header.failures.iter().map(failure).collect();
+    let items = items.clone();
+    Body::with(head, "items", items.len(), move |number| {
+        Ok(items.page(number..number + 1)?.first().map(item).unwrap_or_default())
+    })
+}
+
+fn item(item: &Item) -> Value {
+    let mut row = json!({
+        "kind": item.id.kind,
+        "name": item.id.name,
+        "version": item.version,
+        "versions": item.versions,
+        "attributes": item.attributes,
+        "size": item.size,
+        "sha256": item.sha256,
+        "takenDateTime": item.taken_at.to_string(),
+    });
+    if let Some(stale) = &item.stale {
+        row["stale"] = json!({ "code": stale.code, "message": stale.reason });
+    }
+    row
 }
 
 /// How well a vault is protected.
@@ -289,24 +302,24 @@ pub fn acknowledgement(acknowledgement: &Acknowledgement) -> Value {
     body
 }
 
-/// Two sides with some of their differences, whose items are in the order of kind and name.
-pub fn comparison(comparison: &Comparison, differences: &[Difference]) -> Value {
+/// Two sides with their differences, whose items are in the order of kind and name.
+pub fn comparison(comparison: &Comparison) -> Body {
     let Comparison { from, to, to_vault, diff } = comparison;
     let mut counts: BTreeMap<&str, u64> =
-        Change::ALL.iter().map(|change| (change.as_str(), diff.count(*change) as u64)).collect();
+        Change::ALL.iter().map(|change| (change.as_str(), diff.count(*change))).collect();
     let others = [("same", diff.same), ("filteredOut", diff.filtered_out), ("notCompared", diff.not_compared)];
     counts.extend(others);
     let to = to.as_deref().map_or_else(|| json!({ "vault": to_vault, "live": true }), backup_summary);
-    json!({
+    let head = json!({
         "from": backup_summary(from),
         "to": to,
         "counts": counts,
         "failures": diff.failures.iter().map(failure).collect::<Vec<_>>(),
-        "differences": differences.iter().map(difference).collect::<Vec<_>>(),
-    })
+    });
+    rows(head, "differences", &diff.differences, difference)
 }
 
-fn difference(difference: &Difference) -> Value {
+fn difference(difference: Difference) -> Value {
     let Difference { item, changes, fields, from, to } = difference;
     let changes: Vec<&str> = changes.iter().map(|change| change.as_str()).collect();
     let mut row = json!({ "kind": item.kind, "name": item.name, "changes": changes });
@@ -317,42 +330,44 @@ fn difference(difference: &Difference) -> Value {
         if let Some(State { version, attributes, stale, .. }) = state {
             row[name] = json!({ "attributes": attributes, "stale": stale });
             if let Some(version) = version {
-                row[name]["version"] = (**version).into();
+                row[name]["version"] = (*version).into();
             }
         }
     }
     row
 }
 
-/// The plan of a restore: the answer to a dry run.
-pub fn plan(plan: &Plan) -> Value {
-    let actions =
-        [Action::Restore, Action::AlreadyPresent, Action::Recover, Action::Replace, Action::Skip, Action::Blocked];
-    let counts: BTreeMap<&str, usize> = actions.iter().map(|action| (action.as_str(), plan.count(*action))).collect();
-    let items: Vec<Value> = plan
-        .steps
-        .iter()
-        .map(|step| {
-            let mut row = json!({
-                "kind": step.item.kind,
-                "name": step.item.name,
-                "action": step.action.as_str(),
-                "version": step.version,
-            });
-            if let Some(reason) = &step.reason {
-                row["reason"] = reason.as_str().into();
-            }
-            row
-        })
-        .collect();
-    json!({
+/// The plan of a restore, and what a person should know before it: the answer to a dry run.
+pub fn plan(plan: &Plan, warnings: &[String]) -> Result<Body> {
+    let counts = plan.counts()?;
+    let counts: BTreeMap<&str, u64> =
+        Action::ALL.iter().map(|action| (action.as_str(), counts.get(action).copied().unwrap_or_default())).collect();
+    let head = json!({
         "vault": plan.vault,
         "backup": plan.backup_id,
         "targetVault": plan.target_vault,
         "counts": counts,
         "estimatedSeconds": plan.estimated_seconds,
-        "items": items,
-    })
+    });
+    Ok(with_warnings(rows(head, "items", &plan.steps, step), warnings))
+}
+
+/// The body with the warnings, if there are any.
+pub fn with_warnings(body: Body, warnings: &[String]) -> Body {
+    if warnings.is_empty() { body } else { body.and("warnings", warnings) }
+}
+
+fn step(step: Step) -> Value {
+    let mut row = json!({
+        "kind": step.item.kind,
+        "name": step.item.name,
+        "action": step.action.as_str(),
+        "version": step.version,
+    });
+    if let Some(reason) = step.reason {
+        row["reason"] = reason.into();
+    }
+    row
 }
 
 /// What a prune of a vault did; without a report, what it would do.

@@ -8,6 +8,8 @@ pub mod guard;
 pub mod model;
 pub mod report;
 pub mod retention;
+pub mod rows;
+pub mod spool;
 pub mod store;
 pub mod telemetry;
 pub mod token;

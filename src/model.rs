@@ -130,8 +130,14 @@ impl ItemName {
         &self.0
     }
 
-    fn folded(&self) -> impl Iterator<Item = u8> + '_ {
-        self.0.bytes().map(|byte| byte.to_ascii_lowercase())
+    /// A name that was taken from an [`ItemName`] before.
+    pub(crate) fn of_checked(text: &str) -> Self {
+        Self(text.into())
+    }
+
+    /// The order of names, which ignores case.
+    pub(crate) fn compare(a: &str, b: &str) -> Ordering {
+        a.bytes().map(|byte| byte.to_ascii_lowercase()).cmp(b.bytes().map(|byte| byte.to_ascii_lowercase()))
     }
 }
 
@@ -156,7 +162,7 @@ impl PartialEq for ItemName {
 impl Eq for ItemName {}
 impl hash::Hash for ItemName {
     fn hash<H: hash::Hasher>(&self, state: &mut H) {
-        self.folded().for_each(|byte| state.write_u8(byte));
+        self.0.bytes().for_each(|byte| state.write_u8(byte.to_ascii_lowercase()));
     }
 }
 impl PartialOrd for ItemName {
@@ -166,7 +172,7 @@ impl PartialOrd for ItemName {
 }
 impl Ord for ItemName {
     fn cmp(&self, other: &Self) -> Ordering {
-        self.folded().cmp(other.folded())
+        Self::compare(&self.0, &other.0)
     }
 }
 impl fmt::Display for ItemName {

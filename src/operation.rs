@@ -16,6 +16,7 @@ use crate::{
         Repository,
         operation::{Measured, Operation, OperationKind},
     },
+    rows::Rows,
 };
 
 /// The counts of an operation that say how many items ended how. The others count something else.
@@ -55,7 +56,7 @@ pub struct Done {
     /// What went wrong beside single items.
     pub problems: Vec<Problem>,
     /// The items worth recording.
-    pub items: Vec<ItemReport>,
+    pub items: Rows<ItemReport>,
 }
 
 /// Whether an attempt that fails may be followed by another.
@@ -155,6 +156,8 @@ where
     operation.updated_at = now;
     operation.message = None;
     operation.problems.clear();
+    // The record is written again and again from now on: it must stay small until the end.
+    operation.items = Rows::default();
     operation.progress = progress.look();
     repository.save_operation(&operation).await?;
 

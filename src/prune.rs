@@ -13,7 +13,7 @@ use uuid::Uuid;
 
 use self::{
     blobs::{Fate, Holdings, Rules},
-    planner::{Look, Planner, open},
+    planner::{Look, Planner},
 };
 use crate::{
     error::{Error, ErrorKind, Result},
@@ -239,10 +239,7 @@ impl Plan {
                     report.protected_backups += 1;
                     // It still exists, so what it names has to stay. Those blobs are older than it is, and may be
                     // unprotected already.
-                    match open(repository, &row.backup).await? {
-                        Some(manifest) => holdings.keep_all(&manifest),
-                        None => rules.all_readable = false,
-                    }
+                    rules.all_readable &= holdings.keep_all(repository, &row.backup).await?;
                 }
                 Err(error) => return Err(error),
             }

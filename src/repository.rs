@@ -7,10 +7,12 @@ pub mod draft;
 pub mod findings;
 pub mod guard;
 pub mod inspection;
+pub mod items;
 pub mod manifest;
 mod names;
 pub mod operation;
 pub mod reading;
+mod records;
 mod removal;
 mod selector;
 mod transfer;
@@ -18,16 +20,15 @@ mod unfinished;
 
 use std::{fmt, sync::Arc, time::Duration};
 
-use bytes::Bytes;
 use futures::TryStreamExt as _;
 use uuid::Uuid;
 
 pub use self::selector::Selector;
 use self::{
-    draft::{Draft, Stored},
+    draft::{Draft, Leftovers},
     inspection::Place,
+    items::Collector,
     manifest::{Header, Item, Manifest},
-    operation::{OPERATION_VERSION, Operation, OperationKind},
     reading::ManifestReader,
 };
 use crate::{
@@ -177,8 +178,12 @@ impl Repository {
 
     /// A backup with all its items, checked.
     pub async fn open(&self, backup: &BackupRef) -> Result<Manifest> {
-        let name = backup.manifest();
-        Manifest::decode(&name, &self.backups.read(&name).await?)
+        let mut reader = self.read_manifest(backup).await?;
+        let mut items = Collector::default();
+        while let Some(item) = reader.next().await? {
+            items.push(&item)?;
+        }
+        Ok(Manifest { header: reader.header().clone(), items: items.finish()? })
     }
 
     /// A backup's manifest, to be read item by item in memory that does not depend on their number. How it must be
@@ -234,147 +239,18 @@ impl Repository {
     /// Begins a backup, or goes on with one that was interrupted: what the interrupted run has written is found again.
     /// Nothing is visible before [`Draft::commit`].
     pub async fn begin(&self, vault: &VaultName, id: &BackupId, label: Option<&Label>) -> Result<Draft> {
-        let entries: Vec<_> = self.backups.list(&names::items(vault, id), None).try_collect().await?;
+        let mut leftovers = Leftovers::default();
         // Safety copies are written without the vault's lease, so that a prune beside a restore that goes on after days
         // could remove what its first attempt left: they are taken anew.
-        let is_safety_copy = label.is_some_and(Label::is_of_safety_copy);
-        let leftovers = entries
-            .into_iter()
-            .filter(|_| !is_safety_copy)
-            .filter_map(|entry| {
-                let blob = names::parse_item(&entry.name)?;
-                let written = Timestamp::from(entry.created);
-                let stored = Stored { blob: entry.name.into(), size: entry.size, sha256: blob.sha256.into(), written };
-                Some(((blob.item, blob.fingerprint), stored))
-            })
-            .collect();
+        if !label.is_some_and(Label::is_of_safety_copy) {
+            let prefix = names::items(vault, id);
+            let mut entries = self.backups.list(&prefix, None);
+            while let Some(entry) = entries.try_next().await? {
+                leftovers.add(&entry);
+            }
+        }
         let reference = BackupRef { vault: vault.clone(), id: id.clone(), label: label.cloned() };
         Ok(Draft { backups: self.backups.clone(), reference, leftovers })
-    }
-
-    /// Records a new operation; the record that is there already when the id is known.
-    pub async fn create_operation(&self, operation: &Operation) -> Result<Option<Operation>> {
-        // First, so that no record is unfinished without anybody knowing.
-        self.mark_unfinished(operation.id).await?;
-        let known = match self.state.create(&names::operation(operation.id), encode(operation)?).await? {
-            Create::Created => None,
-            Create::Exists => Some(self.operation(operation.id).await?),
-        };
-        // Also for a known record: whoever wrote it may have been stopped before this.
-        let created_at = known.as_ref().unwrap_or(operation).created_at;
-        self.state.create(&names::by_time(created_at, operation.id), Bytes::new()).await?;
-        if known.as_ref().is_some_and(|known| known.status.is_final()) {
-            self.unmark_unfinished(operation.id).await;
-        }
-        Ok(known)
-    }
-
-    /// Writes an operation's record anew.
-    pub async fn save_operation(&self, operation: &Operation) -> Result<()> {
-        self.state.replace(&names::operation(operation.id), encode(operation)?).await?;
-        if operation.status.is_final() {
-            self.unmark_unfinished(operation.id).await;
-        }
-        Ok(())
-    }
-
-    /// The record of an operation. `NotFound` when there is none.
-    pub async fn operation(&self, id: Uuid) -> Result<Operation> {
-        let name = names::operation(id);
-        let bytes = self.state.read(&name).await.map_err(|error| match error.kind() {
-            ErrorKind::NotFound => {
-                Error::new(ErrorKind::NotFound, format!("There is no operation {id}.")).at("id").because(error)
-            }
-            _ => error,
-        })?;
-        let operation: Operation = decode(&name, &bytes)?;
-        if operation.format_version > OPERATION_VERSION {
-            let message = format!(
-                "The record {name} has format version {}; this release reads up to {OPERATION_VERSION}. Use a newer \
-                 release of keyvault-backup.",
-                operation.format_version
-            );
-            return Err(Error::new(ErrorKind::NewerFormat, message));
-        }
-        Ok(operation)
-    }
-
-    /// Keeps an ended operation as the last of its kind on its vault, without its items.
-    pub async fn save_last_operation(&self, operation: &Operation) -> Result<()> {
-        let operation = Operation { items: Vec::new(), ..operation.clone() };
-        self.state.replace(&names::last_operation(&operation.vault, operation.kind), encode(&operation)?).await
-    }
-
-    /// The last operation of that kind on that vault that ended, without its items.
-    pub async fn last_operation(&self, vault: &VaultName, kind: OperationKind) -> Result<Option<Operation>> {
-        let name = names::last_operation(vault, kind);
-        match self.state.read(&name).await {
-            Ok(text) => decode(&name, &text).map(Some),
-            Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
-            Err(error) => Err(error),
-        }
-    }
-
-    /// Operations, newest first, and what to pass as `after` to go on.
-    pub async fn operations(&self, after: Option<&str>, count: usize) -> Result<(Vec<Operation>, Option<String>)> {
-        let after = after.map(|after| format!("{}{after}", names::BY_TIME));
-        let mut rows = self.state.list(names::BY_TIME, after.as_deref());
-        let (mut operations, mut last) = (Vec::new(), None);
-        while let Some(row) = rows.try_next().await? {
-            if operations.len() == count {
-                return Ok((operations, last));
-            }
-            if let Some(id) = names::parse_by_time(&row.name) {
-                match self.operation(id).await {
-                    Ok(operation) => operations.push(operation),
-                    // The index outlives a record that was tidied away.
-                    Err(error) if error.kind() == ErrorKind::NotFound => (),
-                    Err(error) => return Err(error),
-                }
-            }
-            last = row.name.strip_prefix(names::BY_TIME).map(str::to_owned);
-        }
-        Ok((operations, None))
-    }
-
-    /// Keeps the plan of a restore; the plan that was kept first when there is one, so that every attempt follows it.
-    pub async fn keep_plan(&self, operation: Uuid, plan: Bytes) -> Result<Bytes> {
-        self.keep(&names::plan(operation), plan).await
-    }
-
-    /// Keeps what a client asked for under an id of its own; what was kept first when there is something.
-    pub async fn keep_request(&self, id: Uuid, request: Bytes) -> Result<Bytes> {
-        self.keep(&names::request(id), request).await
-    }
-
-    async fn keep(&self, name: &str, text: Bytes) -> Result<Bytes> {
-        match self.state.create(name, text.clone()).await? {
-            Create::Created => Ok(text),
-            Create::Exists => self.state.read(name).await,
-        }
-    }
-
-    /// Notes what a drill puts into the vault it restores into.
-    pub async fn save_drill_note(&self, target: &VaultName, note: Bytes) -> Result<()> {
-        self.state.replace(&names::drill(target), note).await
-    }
-
-    /// The note of the last drill into that vault.
-    pub async fn drill_note(&self, target: &VaultName) -> Result<Option<Bytes>> {
-        self.read_if_there(&names::drill(target)).await
-    }
-
-    /// The plan that an earlier attempt kept.
-    pub async fn kept_plan(&self, operation: Uuid) -> Result<Option<Bytes>> {
-        self.read_if_there(&names::plan(operation)).await
-    }
-
-    async fn read_if_there(&self, name: &str) -> Result<Option<Bytes>> {
-        match self.state.read(name).await {
-            Ok(text) => Ok(Some(text)),
-            Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
-            Err(error) => Err(error),
-        }
     }
 }
 
@@ -407,18 +283,4 @@ pub enum Lock {
     Taken(Box<dyn Lease>),
     /// Another operation is at work on it, or the same one in another worker; or one that is no backup, without an id.
     HeldBy(Option<Uuid>),
-}
-
-fn encode(operation: &Operation) -> Result<Bytes> {
-    serde_json::to_vec_pretty(operation).map(Bytes::from).map_err(|cause| {
-        Error::new(ErrorKind::Internal, format!("Could not write the record of operation {}.", operation.id))
-            .because(cause)
-    })
-}
-
-fn decode<T: serde::de::DeserializeOwned>(name: &str, bytes: &[u8]) -> Result<T> {
-    serde_json::from_slice(bytes).map_err(|cause| {
-        let message = format!("The record {name} is damaged: it cannot be read. Start the operation again.");
-        Error::new(ErrorKind::Corrupt, message).at(name).because(cause)
-    })
 }

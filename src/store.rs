@@ -11,7 +11,9 @@ pub mod azure;
 pub mod local;
 pub mod memory;
 
+use std::fmt;
 use std::ops::Range;
+use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -20,6 +22,7 @@ use futures::stream::BoxStream;
 use time::OffsetDateTime;
 
 use crate::error::{Error, ErrorKind, Result};
+use crate::spool::Spool;
 
 /// One container of blobs.
 ///
@@ -34,11 +37,11 @@ pub trait Store: std::fmt::Debug + Send + Sync {
     /// of that name is there already, nothing is changed and the answer is `Ok(Exists)`, also when it is our own blob
     /// from a call whose answer was lost: the caller compares where that matters. Uses one Put Blob with
     /// `If-None-Match: *`, which needs no more than the right to add.
-    async fn create(&self, name: &str, bytes: Bytes) -> Result<Create>;
+    async fn create(&self, name: &str, content: Content) -> Result<Create>;
 
     /// Writes a blob whether it is there or not. Only for state (operation records): never used for backups, so that
     /// their container can be locked. Atomic and durable like [`Store::create`]. `Busy` while it is leased.
-    async fn replace(&self, name: &str, bytes: Bytes) -> Result<()>;
+    async fn replace(&self, name: &str, content: Content) -> Result<()>;
 
     /// The whole blob. `NotFound` when there is none. A body that ends early is an error, never a short answer.
     async fn read(&self, name: &str) -> Result<Bytes>;
@@ -78,6 +81,75 @@ pub trait Lease: std::fmt::Debug + Send + Sync {
 
     /// Gives the lease back. Dropping does the same without waiting, as far as possible.
     async fn release(self: Box<Self>);
+}
+
+/// What is written into a blob.
+#[derive(Clone)]
+pub enum Content {
+    /// Bytes in memory.
+    Bytes(Bytes),
+    /// Bytes that may be many; they are sent as they are read.
+    Spool(Arc<Spool>),
+}
+
+impl Content {
+    /// How many bytes there are.
+    pub fn len(&self) -> u64 {
+        match self {
+            Self::Bytes(bytes) => bytes.len() as u64,
+            Self::Spool(spool) => spool.len(),
+        }
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// The bytes in `range`; fewer when it ends earlier. Errors as of [`Spool::read`].
+    pub fn read(&self, range: Range<u64>) -> Result<Bytes> {
+        match self {
+            Self::Bytes(bytes) => Ok(slice(bytes, range)),
+            Self::Spool(spool) => spool.read(range).map(Bytes::from),
+        }
+    }
+}
+
+impl From<Bytes> for Content {
+    fn from(bytes: Bytes) -> Self {
+        Self::Bytes(bytes)
+    }
+}
+
+impl From<Vec<u8>> for Content {
+    fn from(bytes: Vec<u8>) -> Self {
+        Self::Bytes(bytes.into())
+    }
+}
+
+impl From<String> for Content {
+    fn from(text: String) -> Self {
+        Self::Bytes(text.into())
+    }
+}
+
+impl From<&'static str> for Content {
+    fn from(text: &'static str) -> Self {
+        Self::Bytes(text.into())
+    }
+}
+
+impl From<Arc<Spool>> for Content {
+    fn from(spool: Arc<Spool>) -> Self {
+        Self::Spool(spool)
+    }
+}
+
+/// Says how much is written, never what.
+impl fmt::Debug for Content {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Content({} bytes)", self.len())
+    }
 }
 
 /// What [`Store::create`] found.
@@ -129,6 +201,11 @@ pub fn check_name(name: &str) -> Result<()> {
 /// Whether a listing of `prefix` from behind `after` holds this name.
 fn is_listed(name: &str, prefix: &str, after: Option<&str>) -> bool {
     name.starts_with(prefix) && after.is_none_or(|after| name > after) && check_name(name).is_ok()
+}
+
+fn slice(bytes: &Bytes, range: Range<u64>) -> Bytes {
+    let within = |at| usize::try_from(at).map_or(bytes.len(), |at| at.min(bytes.len()));
+    bytes.slice(within(range.start)..within(range.end.max(range.start)))
 }
 
 /// What is said to the one who comes second to a leased blob.

@@ -31,7 +31,7 @@ use indicatif::HumanBytes;
 use keyvault_backup::{
     cli,
     functions::FUNCTIONS,
-    vault::pacing::{DEFAULT_REQUESTS_PER_SECOND, REQUESTS_PER_RESTORE},
+    vault::pacing::{DEFAULT_REQUESTS_PER_SECOND, FOR_EMULATORS, Pacing},
 };
 use serde_json::{Value, json};
 use simulator::key_vault::{Kind, Snapshot};
@@ -178,9 +178,10 @@ fn new_folder() -> Result<PathBuf> {
     Err("every number is taken".into())
 }
 
-/// So many requests per second that the restore takes about ten seconds, and never fewer than the program's default.
+/// The program's default, unless the restore would take more than about ten seconds then.
 fn requests_per_second(items: u32) -> f64 {
-    DEFAULT_REQUESTS_PER_SECOND.max(f64::from(items) * REQUESTS_PER_RESTORE / 10.0)
+    let few = f64::from(items) <= 10.0 * Pacing::new(DEFAULT_REQUESTS_PER_SECOND).restores_per_second();
+    if few { DEFAULT_REQUESTS_PER_SECOND } else { FOR_EMULATORS }
 }
 
 fn show_vault(story: &mut Story, vault: &Snapshot) {
@@ -205,7 +206,7 @@ fn introduce(story: &mut Story, app: &App, requests_per_second: f64) -> Result<(
     let pace = format!(
         "{} requests a second to a vault, {} of them restores",
         count(requests_per_second as u64),
-        count((requests_per_second / REQUESTS_PER_RESTORE) as u64)
+        count(Pacing::new(requests_per_second).restores_per_second() as u64)
     );
     if requests_per_second > DEFAULT_REQUESTS_PER_SECOND {
         story.line(format!("   Pace: {pace}. That is for this show; the default of 100 spares real vaults."));

@@ -61,7 +61,7 @@ pub fn manifest(input: &[u8]) {
     let sealed = [input, format!("\n  \"sha256\": \"{hash}\"\n}}\n").as_bytes()].concat();
     for text in [input, &sealed] {
         if let Ok(manifest) = Manifest::decode(MANIFEST, text) {
-            let text = manifest.encode().unwrap();
+            let text = manifest.encode().unwrap().to_vec().unwrap();
             assert_eq!(Manifest::decode(MANIFEST, &text).unwrap(), manifest);
         }
     }

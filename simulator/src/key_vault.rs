@@ -62,7 +62,7 @@ pub use access::{ALL_DATA_ACTIONS, DATA_ACTIONS, RESOURCE};
 pub use fault::{Effect, Fault};
 pub use journal::Logged;
 pub use model::{Kind, Operation, Verb};
-pub use options::{Delays, Network, PerKind, Permissions, Throttling, VaultOptions};
+pub use options::{Delays, Network, PerKind, Permissions, Throttling, VaultOptions, Window};
 pub use seed::Seeded;
 pub use snapshot::{ItemState, Snapshot, VersionState};
 
@@ -155,6 +155,9 @@ impl KeyVaults {
         }
         let mut trace = Trace::default();
         let host = self.host(&request, &mut trace);
+        if let Some(queue) = host.as_ref().and_then(|host| host.lock().queue(self.0.clock.now_millis())) {
+            tokio::time::sleep(queue).await;
+        }
         let outcome = match &host {
             Some(host) => self.serve(host, &request, &mut trace).await,
             None => Err(Refusal::unknown(format_args!("the host '{}'", trace.vault))),
@@ -289,7 +292,10 @@ impl KeyVaults {
         let cost = throttle::cost(route.operation, item, keys::wants_hsm(route.operation, body));
         let mut subscriptions = self.0.subscriptions.lock().expect("a holder of the quotas panicked");
         let shared = subscriptions.entry((vault.options.subscription, vault.options.region.clone())).or_default();
-        if vault.quota.take(cost, throttling, now_millis) && shared.take_shared(cost, throttling, now_millis) {
+        let window = vault.window;
+        if vault.quota.take(cost, throttling, window, now_millis)
+            && shared.take_shared(cost, throttling, window, now_millis)
+        {
             return Ok(());
         }
         Err(Refusal::throttled(throttling.retry_after))

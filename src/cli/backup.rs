@@ -133,7 +133,7 @@ async fn back_up(
 }
 
 fn print(printer: &Printer, results: &[(VaultName, Result<Operation>)]) {
-    if printer.json_by_vault(results, |_, operation| json::operation(operation)) {
+    if printer.json_by_vault(results, |_, operation| json!(json::operation(operation))) {
         return;
     }
     let mut table = table(&["Vault", "Result", "Backup", "Items", "Read", "Unchanged", "Stale", "Missing"]);

@@ -3,9 +3,10 @@
 use clap::Args;
 
 use super::{
+    listing,
     manual::Manual,
     name,
-    print::{End, Printer, table},
+    print::{Cell, End, Printer},
 };
 use crate::{
     config::connect::{Connections, Role},
@@ -55,6 +56,9 @@ pub(super) struct Diff {
     /// The vault of the second backup, or the one of --live [default: the same].
     #[arg(long, value_name = "VAULT")]
     with: Option<String>,
+    /// Show every item that differs, also when they are many.
+    #[arg(long)]
+    all_rows: bool,
 }
 
 impl Diff {
@@ -79,25 +83,22 @@ impl Diff {
         let comparison = jobs::compare(connections, &from, &against).await;
         bar.finish();
         let comparison = comparison?;
-        print(printer, &comparison);
+        print(printer, &comparison, self.all_rows)?;
         Ok(End::of_diff(&comparison.diff))
     }
 }
 
-fn print(printer: &Printer, comparison: &Comparison) {
+fn print(printer: &Printer, comparison: &Comparison, all_rows: bool) -> Result<()> {
     let Comparison { from, to, to_vault, diff } = comparison;
     if printer.is_json() {
-        printer.json(&json::comparison(comparison, &diff.differences));
-        return;
+        return printer.json_body(&json::comparison(comparison));
     }
-    if !diff.differences.is_empty() {
-        let mut table = table(&["Item", "Change", "Attributes"]);
-        for difference in &diff.differences {
-            let changes: Vec<&str> = difference.changes.iter().map(|change| change.as_str()).collect();
-            table.add_row([difference.item.to_string(), changes.join(", "), difference.fields.join(", ")]);
-        }
-        printer.table(table);
-    }
+    let rows = diff.differences.iter().map(|difference| {
+        let difference = difference?;
+        let changes: Vec<&str> = difference.changes.iter().map(|change| change.as_str()).collect();
+        Ok((true, [difference.item.to_string(), changes.join(", "), difference.fields.join(", ")].map(Cell::from)))
+    });
+    listing::print(printer, ["Item", "Change", "Attributes"], diff.differences.len(), rows, all_rows)?;
     let counts = Change::ALL.map(|change| (diff.count(change), change));
     let counts = counts.iter().filter(|(count, _)| *count > 0).map(|(count, change)| match change {
         Change::Attributes => format!("{count} with other attributes, "),
@@ -112,6 +113,7 @@ fn print(printer: &Printer, comparison: &Comparison) {
         printer.complain(format!("{} items could not be compared:", diff.not_compared));
     }
     diff.failures.iter().for_each(|failure| printer.complain(&failure.reason));
+    Ok(())
 }
 
 fn describe(header: &Header) -> String {

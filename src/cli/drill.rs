@@ -111,7 +111,7 @@ impl Drill {
         let result = jobs::drill(connections, operation, Attempts::Last, &progress, now).await;
         bar.finish();
         let operation = result?;
-        print(printer, &operation);
+        print(printer, &operation)?;
         let end = End::of_operations([Ok(&operation)]);
         if end != End::GOOD {
             printer.hint(
@@ -123,10 +123,9 @@ impl Drill {
     }
 }
 
-fn print(printer: &Printer, operation: &Operation) {
+fn print(printer: &Printer, operation: &Operation) -> Result<()> {
     if printer.is_json() {
-        printer.json(&json::operation(operation));
-        return;
+        return printer.json_body(&json::operation(operation));
     }
     if let Some(measured) = &operation.drill {
         let mut table = table(&["Step", "Time"]);
@@ -143,4 +142,5 @@ fn print(printer: &Printer, operation: &Operation) {
     }
     printer.line(format!("{}: {}", operation.status, operation.message.as_deref().unwrap_or_default()));
     printer.troubles(operation);
+    Ok(())
 }

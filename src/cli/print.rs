@@ -6,7 +6,7 @@ mod table;
 
 use std::{
     fmt::Display,
-    io::{IsTerminal as _, Write as _},
+    io::{BufWriter, IsTerminal as _, Write as _},
     process::ExitCode,
     sync::{Mutex, PoisonError},
 };
@@ -25,7 +25,7 @@ pub(super) use self::{
 use crate::{
     diff::Diff,
     error::{Error, ErrorKind, Result},
-    json,
+    json::{self, Body},
     model::{Timestamp, VaultName},
     report::{Outcome, Status},
     repository::operation::Operation,
@@ -42,6 +42,9 @@ pub(super) const EXIT_CODES: &str = "Exit codes:
   6  the identity is unknown or may not do this
   7  stored data is damaged, or from a newer release
   130  it was stopped: by Ctrl-C, by SIGTERM, or by the answer no";
+
+/// More rows than a person reads: of longer lists only the part that needs attention is shown.
+pub(super) const MANY: usize = 100;
 
 /// A wrong command line.
 pub(super) const USAGE: u8 = 2;
@@ -128,8 +131,7 @@ impl End {
             Status::Succeeded => Self::GOOD,
             Status::PartiallySucceeded => Self::IN_PART,
             _ => {
-                let of_items = operation.items.iter().filter_map(|item| item.problem.as_ref());
-                let first = operation.problems.iter().chain(of_items).next();
+                let first = operation.all_problems().next();
                 Self(first.and_then(|problem| ErrorKind::from_code(&problem.code)).map_or(1, code_of))
             }
         }
@@ -264,6 +266,22 @@ impl Printer {
         self.line(serde_json::to_string_pretty(value).unwrap_or_default());
     }
 
+    /// A result for a program that may be long: it is written as it is made.
+    pub(super) fn json_body(&self, body: &Body) -> Result<()> {
+        let mut out = BufWriter::new(std::io::stdout().lock());
+        match serde_json::to_writer_pretty(&mut out, body) {
+            Err(cause) if !cause.is_io() => {
+                let message = "The result could not be written to its end. Run the command again.";
+                Err(Error::new(ErrorKind::Unavailable, message).because(cause))
+            }
+            // Nobody reading any more is no failure.
+            _ => {
+                let _ = writeln!(out);
+                Ok(())
+            }
+        }
+    }
+
     /// For a program, a row for each vault: what `body` says of it, or why nothing can be said. Nothing for a person: then
     /// the answer is false.
     pub(super) fn json_by_vault<T>(
@@ -325,9 +343,11 @@ impl Printer {
 
     /// What went wrong in an operation, a line each.
     pub(super) fn troubles(&self, operation: &Operation) {
-        let of_items = operation.items.iter().filter_map(|report| report.problem.as_ref());
-        for problem in operation.problems.iter().chain(of_items) {
-            self.complain(&problem.message);
+        let mut problems = operation.all_problems();
+        problems.by_ref().take(MANY).for_each(|problem| self.complain(&problem.message));
+        let more = problems.count();
+        if more > 0 {
+            self.complain(format!("And {more} more; --output json shows all."));
         }
     }
 

@@ -11,9 +11,10 @@ use serde_json::json;
 use uuid::Uuid;
 
 use super::{
+    listing,
     manual::Manual,
     name, now,
-    print::{Cell, End, Printer, Work, outcome, table},
+    print::{Cell, End, Printer, Work, outcome},
 };
 use crate::{
     config::connect::{Connections, Role},
@@ -21,12 +22,9 @@ use crate::{
     jobs::{self, RestoreRequest},
     json,
     operation::{Attempts, abandoned},
-    report::Progress,
-    repository::{
-        Repository,
-        operation::{Operation, OperationKind},
-    },
-    restore::{Action, OnConflict, OnDeleted, Plan},
+    report::{ItemReport, Progress},
+    repository::operation::{Operation, OperationKind},
+    restore::{Action, OnConflict, OnDeleted, Plan, Step},
 };
 
 pub(super) const MANUAL: Manual = Manual {
@@ -93,17 +91,20 @@ pub(super) struct Restore {
     /// The id of an interrupted restore, to go on with it.
     #[arg(long, value_name = "ID")]
     resume: Option<Uuid>,
+    /// Show every item, also when they are many.
+    #[arg(long)]
+    all_rows: bool,
 }
 
 impl Restore {
     pub(super) async fn run(self, connections: &Connections, printer: &Printer) -> Result<End> {
-        let Self { vault, to, backup, items, on_conflict, on_deleted, dry_run, yes, resume } = self;
+        let Self { vault, to, backup, items, on_conflict, on_deleted, dry_run, yes, resume, all_rows } = self;
         let (vault, target_vault) = (name(connections, &vault)?, name(connections, &to)?);
         let request = RestoreRequest { vault, backup, target_vault, items, on_conflict, on_deleted };
         if dry_run {
-            show_plan(connections, &request, printer).await
+            show_plan(connections, &request, all_rows, printer).await
         } else {
-            restore(connections, request, yes, resume, printer).await
+            restore(connections, request, yes, resume, all_rows, printer).await
         }
     }
 }
@@ -113,6 +114,7 @@ async fn restore(
     request: RestoreRequest,
     yes: bool,
     resume: Option<Uuid>,
+    all_rows: bool,
     printer: &Printer,
 ) -> Result<End> {
     connections.config().check_restore_target(&request.target_vault)?;
@@ -122,11 +124,11 @@ async fn restore(
     let repository = connections.repository(Role::Restore)?;
     // That is a mistake of the command, not an operation that fails.
     jobs::check_restore(connections, &request).await?;
-    warn_of_losses(&repository, &request, printer).await;
+    jobs::restore_warnings(connections, &request).await.iter().for_each(|warning| printer.complain(warning));
     let mut agreed = None;
     if !yes && printer.can_ask() {
         let plan = plan(connections, &request, printer).await?;
-        if !printer.confirm(&summary(&plan), "Restore?").await {
+        if !printer.confirm(&summary(&plan)?, "Restore?").await {
             return Ok(printer.declined());
         }
         agreed = Some(plan);
@@ -163,7 +165,7 @@ async fn restore(
         bar.finish();
         operation = result?;
     }
-    print(printer, &operation);
+    print(printer, &operation, all_rows)?;
     let end = End::of_operations([Ok(&operation)]);
     if end != End::GOOD {
         printer.hint(
@@ -175,10 +177,16 @@ async fn restore(
     Ok(end)
 }
 
-async fn show_plan(connections: &Connections, request: &RestoreRequest, printer: &Printer) -> Result<End> {
+async fn show_plan(
+    connections: &Connections,
+    request: &RestoreRequest,
+    all_rows: bool,
+    printer: &Printer,
+) -> Result<End> {
     connections.config().check_restore_target(&request.target_vault)?;
-    print_plan(printer, &plan(connections, request, printer).await?);
-    warn_of_losses(&connections.repository(Role::Restore)?, request, printer).await;
+    let warnings = jobs::restore_warnings(connections, request).await;
+    print_plan(printer, &plan(connections, request, printer).await?, &warnings, all_rows)?;
+    warnings.iter().for_each(|warning| printer.complain(warning));
     Ok(End::GOOD)
 }
 
@@ -189,73 +197,58 @@ async fn plan(connections: &Connections, request: &RestoreRequest, printer: &Pri
     plan
 }
 
-/// After a disaster, `latest` is a backup of what was left: says so, and which one holds what is gone. Why a backup cannot
-/// be read is told by the restore itself.
-async fn warn_of_losses(repository: &Repository, request: &RestoreRequest, printer: &Printer) {
-    let look = async {
-        let header = repository.header(&repository.find(&request.vault, &request.backup.parse()?).await?).await?;
-        let Some(guard) = header.guard else { return Ok(None) };
-        let meant = repository.is_acknowledged(&request.vault, &guard).await?;
-        Ok::<_, Error>((!meant).then_some((header.backup_id, guard)))
-    };
-    if let Ok(Some((backup, guard))) = look.await {
-        let before = &guard.compared_with;
-        printer.complain(format!(
-            "The guard is up in backup {backup}: {guard}. To bring back what was there before, give --backup {before}."
-        ));
-    }
-}
-
-fn print(printer: &Printer, operation: &Operation) {
+fn print(printer: &Printer, operation: &Operation, all_rows: bool) -> Result<()> {
     if printer.is_json() {
-        printer.json(&json::operation(operation));
-        return;
+        return printer.json_body(&json::operation(operation));
     }
-    let mut table = table(&["Item", "Result", "Version"]);
-    for report in &operation.items {
-        let version = report.version.as_deref().unwrap_or_default();
-        table.add_row([report.item.to_string().into(), outcome(report.outcome), version.into()]);
-    }
-    if !operation.items.is_empty() {
-        printer.table(table);
-    }
+    let rows = operation.items.iter().map(|report| {
+        let ItemReport { item, outcome: result, version, problem } = report?;
+        let version = version.map(String::from).unwrap_or_default();
+        Ok((!result.is_good() || problem.is_some(), [item.to_string().into(), outcome(result), version.into()]))
+    });
+    listing::print(printer, ["Item", "Result", "Version"], operation.items.len(), rows, all_rows)?;
     printer.line(format!("{}: {}", operation.status, operation.message.as_deref().unwrap_or_default()));
     printer.troubles(operation);
+    Ok(())
 }
 
-fn print_plan(printer: &Printer, plan: &Plan) {
+fn print_plan(printer: &Printer, plan: &Plan, warnings: &[String], all_rows: bool) -> Result<()> {
     if printer.is_json() {
-        printer.json(&json::plan(plan));
-        return;
+        return printer.json_body(&json::plan(plan, warnings)?);
     }
-    let mut table = table(&["Item", "Action", "Version", "Why"]);
-    for step in &plan.steps {
-        let why = step.reason.as_deref().unwrap_or_default();
-        table.add_row([step.item.to_string().into(), action(step.action), step.version.as_ref().into(), why.into()]);
-    }
-    printer.table(table);
-    printer.line(format!("{} Nothing was changed.", describe(plan)));
+    let rows = plan.steps.iter().map(|step| {
+        let Step { item, action, version, reason } = step?;
+        let is_plain = matches!(action, Action::Restore | Action::AlreadyPresent) && reason.is_none();
+        let row = [item.to_string().into(), cell(action), version.as_ref().into(), reason.unwrap_or_default().into()];
+        Ok((!is_plain, row))
+    });
+    listing::print(printer, ["Item", "Action", "Version", "Why"], plan.steps.len(), rows, all_rows)?;
+    printer.line(format!("{} Nothing was changed.", describe(plan)?));
+    Ok(())
 }
 
 /// What somebody must know before saying yes: what is lost is named, everything else counted.
-fn summary(plan: &Plan) -> Vec<String> {
+fn summary(plan: &Plan) -> Result<Vec<String>> {
     const MOST: usize = 10;
-    let mut lines = vec![describe(plan)];
+    let mut lines = vec![describe(plan)?];
     for (action, what) in [(Action::Replace, "Replaced, after a safety copy"), (Action::Blocked, "Blocked")] {
-        let mut items: Vec<String> =
-            plan.steps.iter().filter(|step| step.action == action).map(|step| step.item.to_string()).collect();
-        if items.is_empty() {
-            continue;
+        let (mut items, mut more) = (Vec::new(), 0_u64);
+        for step in plan.steps.iter() {
+            match step? {
+                step if step.action != action => (),
+                step if items.len() < MOST => items.push(step.item.to_string()),
+                _ => more += 1,
+            }
         }
-        let more = items.len().saturating_sub(MOST);
-        items.truncate(MOST);
-        let more = if more > 0 { format!(" and {more} more; --dry-run shows all") } else { String::new() };
-        lines.push(format!("{what}: {}{more}.", items.join(", ")));
+        if !items.is_empty() {
+            let more = if more > 0 { format!(" and {more} more; --dry-run shows all") } else { String::new() };
+            lines.push(format!("{what}: {}{more}.", items.join(", ")));
+        }
     }
-    lines
+    Ok(lines)
 }
 
-fn action(action: Action) -> Cell {
+fn cell(action: Action) -> Cell {
     match action {
         Action::Replace | Action::Skip => Cell::doubtful(action.as_str()),
         Action::Blocked => Cell::bad(action.as_str()),
@@ -263,19 +256,21 @@ fn action(action: Action) -> Cell {
     }
 }
 
-fn describe(plan: &Plan) -> String {
-    format!(
+fn describe(plan: &Plan) -> Result<String> {
+    let counts = plan.counts()?;
+    let count = |action| counts.get(&action).copied().unwrap_or_default();
+    Ok(format!(
         "Backup {} of vault {} into vault {}: {} to restore, {} to recover, {} to replace, {} present, {} skipped, {} blocked. \
          It takes about {}.",
         plan.backup_id,
         plan.vault,
         plan.target_vault,
-        plan.count(Action::Restore),
-        plan.count(Action::Recover),
-        plan.count(Action::Replace),
-        plan.count(Action::AlreadyPresent),
-        plan.count(Action::Skip),
-        plan.count(Action::Blocked),
+        count(Action::Restore),
+        count(Action::Recover),
+        count(Action::Replace),
+        count(Action::AlreadyPresent),
+        count(Action::Skip),
+        count(Action::Blocked),
         HumanDuration(Duration::from_secs(plan.estimated_seconds))
-    )
+    ))
 }

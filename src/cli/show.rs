@@ -4,9 +4,10 @@ use clap::Args;
 use indicatif::HumanBytes;
 
 use super::{
+    listing,
     manual::Manual,
     name,
-    print::{Cell, End, Printer, table},
+    print::{Cell, End, Printer},
 };
 use crate::{
     config::connect::{Connections, Role},
@@ -38,26 +39,28 @@ pub(super) struct Show {
     /// latest, an id, a label or a time.
     #[arg(default_value = "latest")]
     backup: String,
+    /// Show every item, also when they are many.
+    #[arg(long)]
+    all_rows: bool,
 }
 
 impl Show {
     pub(super) async fn run(self, connections: &Connections, printer: &Printer) -> Result<End> {
         let repository = connections.repository(Role::Restore)?;
         let backup = repository.find_named(&name(connections, &self.vault)?, &self.backup).await?;
-        print(printer, &repository.open(&backup).await?);
+        print(printer, &repository.open(&backup).await?, self.all_rows)?;
         Ok(End::GOOD)
     }
 }
 
-fn print(printer: &Printer, manifest: &Manifest) {
+fn print(printer: &Printer, manifest: &Manifest, all_rows: bool) -> Result<()> {
     let Manifest { header, items } = manifest;
     if printer.is_json() {
-        printer.json(&json::backup(header, items));
-        return;
+        return printer.json_body(&json::backup(header, items));
     }
-    let mut table = table(&["Item", "Version", "Versions", "Enabled", "Updated", "Size", "Stale"]);
-    for item in items {
-        table.add_row([
+    let rows = items.iter().map(|item| {
+        let item = item?;
+        let row = [
             item.id.to_string().into(),
             item.version.as_ref().into(),
             item.versions.to_string().into(),
@@ -65,9 +68,11 @@ fn print(printer: &Printer, manifest: &Manifest) {
             printer.time(item.attributes.updated).into(),
             HumanBytes(item.size).to_string().into(),
             item.stale.as_ref().map_or_else(|| "".into(), |stale| Cell::doubtful(&stale.code)),
-        ]);
-    }
-    printer.table(table);
+        ];
+        Ok((item.stale.is_some(), row))
+    });
+    let header_row = ["Item", "Version", "Versions", "Enabled", "Updated", "Size", "Stale"];
+    listing::print(printer, header_row, items.len(), rows, all_rows)?;
     printer.line(format!(
         "Backup {} of vault {}, {}, finished {}: {} keys, {} secrets, {} certificates; {} managed items are held by \
          their certificates.",
@@ -86,4 +91,5 @@ fn print(printer: &Printer, manifest: &Manifest) {
     for failure in &header.failures {
         printer.complain(&failure.reason);
     }
+    Ok(())
 }

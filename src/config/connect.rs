@@ -30,7 +30,10 @@ use crate::{
     model::VaultName,
     repository::Repository,
     store::{Store, azure::AzureStore, local::LocalStore},
-    vault::{Vault, pacing::Pacing},
+    vault::{
+        Vault,
+        pacing::{Pacing, Total},
+    },
 };
 
 /// Which of the identities is at work: each has the rights of its part only.
@@ -49,14 +52,21 @@ pub struct Connections {
     config: Config,
     transport: OnceLock<Transport>,
     credentials: Mutex<HashMap<Role, Arc<dyn TokenCredential>>>,
-    /// One budget per vault, shared by all work of this process.
+    /// One budget per vault, shared by all work of this process, and one for all of them.
     pacing: Mutex<HashMap<VaultName, Arc<Pacing>>>,
+    total: OnceLock<Arc<Total>>,
 }
 
 impl Connections {
     /// Opens nothing yet.
     pub fn new(config: Config) -> Self {
-        Self { config, transport: OnceLock::new(), credentials: Mutex::default(), pacing: Mutex::default() }
+        Self {
+            config,
+            transport: OnceLock::new(),
+            credentials: Mutex::default(),
+            pacing: Mutex::default(),
+            total: OnceLock::new(),
+        }
     }
 
     /// The settings.
@@ -69,10 +79,11 @@ impl Connections {
         Vault::new(name.clone(), self.config.cloud, self.credential(role)?, self.transport()?, self.pacing(name))
     }
 
-    /// The pacing of a vault, which knows how many requests were sent and refused.
+    /// The pacing of a vault, whoever calls it and whatever for.
     pub fn pacing(&self, name: &VaultName) -> Arc<Pacing> {
+        let total = self.total.get_or_init(|| Total::new(self.config.total_requests_per_second));
         let mut known = self.pacing.lock().unwrap_or_else(PoisonError::into_inner);
-        known.entry(name.clone()).or_insert_with(|| Pacing::new(self.config.requests_per_second)).clone()
+        known.entry(name.clone()).or_insert_with(|| Pacing::sharing(self.config.requests_per_second, total)).clone()
     }
 
     /// The backups, read and written by the identity of that part.
@@ -107,7 +118,9 @@ impl Connections {
             .timeout(Duration::from_secs(110))
             .redirect(reqwest::redirect::Policy::none())
             .pool_idle_timeout(Duration::from_secs(60))
-            .pool_max_idle_per_host(self.config.concurrency.max(8))
+            // Listings run beside the items, and a connection that is ready too late for its request waits for the next:
+            // with room for exactly those at work, these would be closed and opened again all the time.
+            .pool_max_idle_per_host(2 * self.config.concurrency.max(8))
             .build()
             .map_err(|cause| {
                 let message = "The HTTPS client could not be set up. Check the certificate files that SSL_CERT_FILE or \

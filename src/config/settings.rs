@@ -23,10 +23,18 @@ pub struct Settings {
     /// After how many days every item is read anew, changed or not [default: 7].
     #[arg(long, global = true, env = "BACKUP_FULL_EVERY_DAYS", value_name = "DAYS", hide_env_values = true)]
     pub backup_full_every_days: Option<String>,
-    /// Requests per second to one vault [default: 100, a quarter of Key Vault's quota]. A quarter of them may be
-    /// restores.
+    /// Requests per second to one vault, at most [default: 100, a quarter of Key Vault's quota].
     #[arg(long, global = true, env = "BACKUP_REQUESTS_PER_SECOND", value_name = "NUMBER", hide_env_values = true)]
     pub backup_requests_per_second: Option<String>,
+    /// Requests per second to all vaults together, at most [default: five times BACKUP_REQUESTS_PER_SECOND].
+    #[arg(
+        long,
+        global = true,
+        env = "BACKUP_TOTAL_REQUESTS_PER_SECOND",
+        value_name = "NUMBER",
+        hide_env_values = true
+    )]
+    pub backup_total_requests_per_second: Option<String>,
     /// Items of one vault that are dealt with at once [default: 16].
     #[arg(long, global = true, env = "BACKUP_CONCURRENCY", value_name = "NUMBER", hide_env_values = true)]
     pub backup_concurrency: Option<String>,

@@ -1,7 +1,8 @@
 //! Removes from the drill vault what a note says was restored: the same items in the same versions, and nothing else.
 
 use std::{
-    collections::{BTreeMap, HashSet},
+    collections::{BTreeMap, HashMap},
+    pin::pin,
     time::Duration,
 };
 
@@ -12,6 +13,7 @@ use super::note::Entry;
 use crate::{
     error::{Error, ErrorKind, Result},
     model::{ItemId, Kind},
+    rows::Rows,
     store::Lease,
     vault::{DEADLINE, Vault},
 };
@@ -41,50 +43,63 @@ pub(super) enum Lost {
 /// What could not be removed, and why.
 pub(super) type Left = BTreeMap<ItemId, Error>;
 
+/// How far the removal of an item is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Stage {
+    Begun,
+    /// Its deletion goes on in Key Vault, and it is in no listing for a while.
+    Deleting,
+    /// It is purged, or left with a reason.
+    Over,
+}
+
 /// Deletes and purges these items. An error means that the vault could not be looked at.
 ///
 /// All are deleted before the first is waited for: one by one, a large vault would take hours. No item is touched after
 /// the lease was lost, because another drill may have restored the same by then.
 pub(super) async fn remove(
-    entries: &[Entry],
+    entries: &Rows<Entry>,
     target: &Vault,
     concurrency: usize,
     lost: Lost,
     lease: &dyn Lease,
 ) -> Result<Left> {
-    let (mut left, mut deleting, mut purged) = (Left::new(), HashSet::new(), HashSet::new());
+    let numbers = entries.iter().enumerate().map(|(number, entry)| Ok((entry?.item, number)));
+    let numbers: HashMap<ItemId, usize> = numbers.collect::<Result<_>>()?;
+    let (mut left, mut stages) = (Left::new(), vec![Stage::Begun; entries.len()]);
     let mut changed = Instant::now();
     loop {
-        let there = Names::look(target).await?;
-        let open: Vec<&Entry> = entries
-            .iter()
-            .filter(|Entry { item, .. }| !left.contains_key(item) && !purged.contains(item))
-            .filter(|Entry { item, .. }| {
-                there.deleted.contains(item) || there.active.contains(item) && !deleting.contains(item)
-            })
-            .collect();
-        if open.is_empty() && deleting.is_empty() {
+        let places = look(target, &numbers, entries.len()).await?;
+        let is_open = |number: &usize| match places[*number] {
+            Place::Nowhere => false,
+            Place::Active => stages[*number] == Stage::Begun,
+            Place::Deleted => stages[*number] != Stage::Over,
+        };
+        let open: Vec<usize> = (0..entries.len()).filter(is_open).collect();
+        let deleting = (0..entries.len()).filter(|number| stages[*number] == Stage::Deleting);
+        if !open.is_empty() {
+            changed = Instant::now();
+        } else if deleting.clone().next().is_none() {
             if lost == Lost::Nothing || changed.elapsed() >= UNSEEN {
                 return Ok(left);
             }
             tokio::time::sleep(SELDOM).await;
-        } else if open.is_empty() {
+        } else {
             if changed.elapsed() >= DEADLINE {
-                left.extend(deleting.drain().map(|item| overdue(item, target)));
+                for number in deleting.collect::<Vec<_>>() {
+                    stages[number] = Stage::Over;
+                    left.extend(entries.get(number)?.map(|entry| overdue(entry.item, target)));
+                }
             }
             tokio::time::sleep(OFTEN).await;
-        } else {
-            changed = Instant::now();
         }
-        let steps = stream::iter(0..open.len()).map(|index| step(open[index], &there, target, lease));
-        let mut steps = steps.buffer_unordered(concurrency);
-        while let Some((item, result)) = steps.next().await {
-            deleting.remove(&item);
-            match result {
-                Ok(Step::Deleting) => drop(deleting.insert(item)),
-                Ok(Step::Purged) => drop(purged.insert(item)),
-                Err(error) => drop(left.insert(item, error)),
-            }
+        let steps = stream::iter(open).map(|number| step(number, entries, places[number], target, lease));
+        let mut steps = pin!(steps.buffer_unordered(concurrency));
+        while let Some((number, result)) = steps.try_next().await? {
+            stages[number] = result.unwrap_or_else(|(item, error)| {
+                left.insert(item, error);
+                Stage::Over
+            });
         }
     }
 }
@@ -108,38 +123,39 @@ pub(super) fn error(left: &Left, target: &Vault) -> Option<Error> {
     Some(Error::new(worst.kind(), message).at(target.name().as_str()))
 }
 
-/// How far an item is.
-enum Step {
-    /// Its deletion goes on in Key Vault, and it is in no listing for a while.
-    Deleting,
-    Purged,
-}
-
-/// Purges a deleted item, or begins to delete an active one.
-async fn step(entry: &Entry, there: &Names, target: &Vault, lease: &dyn Lease) -> (ItemId, Result<Step>) {
+/// Purges a deleted item, or begins to delete an active one: how far it is then, or why it is left. An error means that
+/// the entry cannot be read.
+async fn step(
+    number: usize,
+    entries: &Rows<Entry>,
+    place: Place,
+    target: &Vault,
+    lease: &dyn Lease,
+) -> Result<(usize, Result<Stage, (ItemId, Error)>)> {
+    let Some(entry) = entries.get(number)? else { return Ok((number, Ok(Stage::Over))) };
     let item = &entry.item;
     let step = async {
         super::still_held(lease, target)?;
-        if there.deleted.contains(item) {
+        if place == Place::Deleted {
             return match target.deleted(item).await? {
-                Some(deleted) if entry.was(&deleted) => target.purge(item).await.map(|()| Step::Purged),
+                Some(deleted) if entry.was(&deleted) => target.purge(item).await.map(|()| Stage::Over),
                 Some(deleted) => Err(another(item, deleted.version.as_deref().unwrap_or("unknown"), target)),
                 // Purged since it was listed.
-                None => Ok(Step::Purged),
+                None => Ok(Stage::Over),
             };
         }
         match target.current(item, None).await? {
             Some(current) if entry.is(&current) => match target.send_delete(item).await {
                 Err(error) if error.kind() != ErrorKind::NotFound => Err(error),
-                _ => Ok(Step::Deleting),
+                _ => Ok(Stage::Deleting),
             },
             Some(current) => Err(another(item, &current.version, target)),
             // An earlier attempt has begun to delete it.
-            None => Ok(Step::Deleting),
+            None => Ok(Stage::Deleting),
         }
     };
-    let result = step.await;
-    (item.clone(), result)
+    let result = step.await.map_err(|error| (item.clone(), error));
+    Ok((number, result))
 }
 
 fn another(item: &ItemId, version: &str, target: &Vault) -> Error {
@@ -160,21 +176,31 @@ fn overdue(item: ItemId, target: &Vault) -> (ItemId, Error) {
     (item, error)
 }
 
-/// The names in use in a vault.
-struct Names {
-    active: HashSet<ItemId>,
-    deleted: HashSet<ItemId>,
+/// Where a vault has an item.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Place {
+    Nowhere,
+    Active,
+    /// Also when it is listed as active: the older page is the wrong one.
+    Deleted,
 }
 
-impl Names {
-    async fn look(target: &Vault) -> Result<Self> {
-        let (mut active, mut deleted) = (HashSet::new(), HashSet::new());
-        for kind in Kind::ALL {
-            let listed: Vec<_> = target.list(kind).try_collect().await?;
-            active.extend(listed.into_iter().map(|listed| listed.item));
-            let listed: Vec<_> = target.list_deleted(kind).try_collect().await?;
-            deleted.extend(listed.into_iter().map(|listed| listed.item));
+/// Where the items of these numbers are.
+async fn look(target: &Vault, numbers: &HashMap<ItemId, usize>, count: usize) -> Result<Vec<Place>> {
+    let mut places = vec![Place::Nowhere; count];
+    for kind in Kind::ALL {
+        let mut listing = pin!(target.list(kind));
+        while let Some(listed) = listing.try_next().await? {
+            if let Some(number) = numbers.get(&listed.item).filter(|number| places[**number] == Place::Nowhere) {
+                places[*number] = Place::Active;
+            }
         }
-        Ok(Self { active, deleted })
+        let mut listing = pin!(target.list_deleted(kind));
+        while let Some(listed) = listing.try_next().await? {
+            if let Some(number) = numbers.get(&listed.item) {
+                places[*number] = Place::Deleted;
+            }
+        }
     }
+    Ok(places)
 }

@@ -35,14 +35,15 @@ pub(super) async fn check(target: &Vault, chosen: &Manifest, how: &restore::Opti
         if let Some(deleted) = Box::pin(target.list_deleted(kind)).try_next().await? {
             check_purgeable(target, &deleted.item).await?;
         }
-        let wanted = chosen.items.iter().any(|item| item.id.kind == kind);
+        let wanted = chosen.items.ids().any(|item| item.kind == kind);
         if let Some(reason) = if wanted { target.why_no_right_to_remove(kind).await? } else { None } {
             let message = format!("No drill is made in vault {name}, because it could not remove {kind}: {reason}");
             return Err(Error::new(ErrorKind::Forbidden, message).at("targetVault"));
         }
     }
     let plan = restore::plan(chosen, target, how).await?;
-    if let Some(step) = plan.steps.iter().find(|step| step.action != Action::Restore) {
+    let taken = plan.steps.iter().find(|step| step.as_ref().map_or(true, |step| step.action != Action::Restore));
+    if let Some(step) = taken.transpose()? {
         let message = format!(
             "No drill is made in vault {name}, because a name is taken there: {}, {} Purge it, or wait until its \
              retention is over.",

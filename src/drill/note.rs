@@ -8,8 +8,9 @@ use crate::{
     error::{Error, ErrorKind, Result},
     model::{BackupId, ItemId, Timestamp, VaultName},
     report::{ItemReport, Problem},
-    repository::{Repository, manifest::Item, operation::Measured},
+    repository::{Repository, items::Items, manifest::Item, operation::Measured},
     restore::{Action, Step},
+    rows::Rows,
     vault::{Current, deleted::Deleted},
 };
 
@@ -34,10 +35,10 @@ pub(super) struct Note {
     /// What was measured so far.
     pub(super) measured: Measured,
     /// What is restored, and so what may be removed.
-    pub(super) items: Vec<Entry>,
+    pub(super) items: Rows<Entry>,
     /// What went wrong with single items.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub(super) reports: Vec<ItemReport>,
+    #[serde(default, skip_serializing_if = "Rows::is_empty")]
+    pub(super) reports: Rows<ItemReport>,
     /// What went wrong as a whole.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub(super) problems: Vec<Problem>,
@@ -70,11 +71,15 @@ impl Note {
         operation: Uuid,
         vault: &VaultName,
         backup_id: &BackupId,
-        items: &[Item],
+        chosen: &Items,
         measured: Measured,
         since: Timestamp,
-    ) -> Self {
-        Self {
+    ) -> Result<Self> {
+        let mut items = Rows::default();
+        for item in chosen.iter() {
+            items.push(&Entry::of(&item?))?;
+        }
+        Ok(Self {
             format_version: NOTE_VERSION,
             operation,
             stage: Stage::Restoring,
@@ -82,14 +87,13 @@ impl Note {
             backup_id: backup_id.clone(),
             since,
             measured,
-            items: items.iter().map(Entry::of).collect(),
-            reports: Vec::new(),
+            items,
+            reports: Rows::default(),
             problems: Vec::new(),
-        }
+        })
     }
 
     pub(super) async fn read(repository: &Repository, target: &VaultName) -> Result<Option<Self>> {
-        let Some(text) = repository.drill_note(target).await? else { return Ok(None) };
         let unreadable = |why: &str| {
             let message = format!(
                 "The note of the last drill into vault {target} {why}, so what it left there is not known. Look at the \
@@ -97,7 +101,12 @@ impl Note {
             );
             Error::new(ErrorKind::Corrupt, message)
         };
-        let note: Self = serde_json::from_slice(&text).map_err(|cause| unreadable("is damaged").because(cause))?;
+        let note: Self = match repository.drill_note(target).await {
+            Err(error) if error.kind() == ErrorKind::Corrupt => return Err(unreadable("is damaged").because(error)),
+            Ok(None) => return Ok(None),
+            Ok(Some(note)) => note,
+            Err(error) => return Err(error),
+        };
         if note.format_version > NOTE_VERSION {
             let why =
                 format!("has format version {}, and this release reads up to {NOTE_VERSION}", note.format_version);
@@ -107,10 +116,7 @@ impl Note {
     }
 
     pub(super) async fn save(&self, repository: &Repository, target: &VaultName) -> Result<()> {
-        let text = serde_json::to_vec_pretty(self).map_err(|cause| {
-            Error::new(ErrorKind::Internal, "Could not write the note of the drill as JSON.").because(cause)
-        })?;
-        repository.save_drill_note(target, text.into()).await
+        repository.save_drill_note(target, self).await
     }
 }
 

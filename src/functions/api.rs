@@ -12,7 +12,7 @@ use crate::{
     config::Config,
     error::{Error, ErrorKind, Result},
     jobs::RestoreRequest,
-    json,
+    json::{self, Body},
     model::{BackupId, Label, VaultName, filter::ItemFilter},
     repository::{Selector, operation::Operation},
 };
@@ -48,9 +48,9 @@ fn status_of(kind: ErrorKind) -> u16 {
 }
 
 /// An answer with a JSON body.
-pub(super) fn answer(status: u16, body: Value) -> HttpResponse {
+pub(super) fn answer(status: u16, body: impl Into<Body>) -> HttpResponse {
     let headers = BTreeMap::from([("Content-Type", "application/json".to_owned())]);
-    HttpResponse { status, headers, body }
+    HttpResponse { status, headers, body: body.into() }
 }
 
 /// 202 for one operation, with where to ask about it.
@@ -364,9 +364,10 @@ mod tests {
             (ErrorKind::Internal, 500, None),
         ] {
             let response = error(&[Error::new(kind, "A sentence.")]);
+            let body = serde_json::to_value(&response.body).unwrap();
             let headers = &response.headers;
             assert_eq!((response.status, headers.get("Retry-After").map(String::as_str)), (status, again), "{kind:?}");
-            assert_eq!(headers["x-ms-error-code"], response.body["error"]["code"].as_str().unwrap());
+            assert_eq!(headers["x-ms-error-code"], body["error"]["code"].as_str().unwrap());
         }
     }
 }

@@ -7,11 +7,14 @@
 use std::collections::BTreeMap;
 
 use bytes::Bytes;
-use serde::{Deserialize, de::DeserializeOwned};
-use serde_json::{Map, Value, json};
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
+use serde_json::{Map, Value};
 use url::Url;
 
-use crate::error::{Error, ErrorKind, Result};
+use crate::{
+    error::{Error, ErrorKind, Result},
+    json::Body,
+};
 
 /// One call of a function by the host.
 #[derive(Debug, Deserialize)]
@@ -131,25 +134,38 @@ impl std::fmt::Debug for HttpRequest {
 }
 
 /// What an HTTP function answers to its client.
-#[derive(Debug)]
+#[derive(Debug, Serialize)]
 pub(super) struct HttpResponse {
+    /// `status` alone is ignored by the host, which then answers 200.
+    #[serde(rename = "statusCode")]
     pub(super) status: u16,
     pub(super) headers: BTreeMap<&'static str, String>,
-    pub(super) body: Value,
+    pub(super) body: Body,
 }
 
 /// What a function answers to the host: always a JSON object, because an empty answer makes the host wait until its
 /// time-out and then kill the handler.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, Serialize)]
+#[serde(rename_all = "PascalCase")]
 pub(super) struct Reply {
-    http: Option<HttpResponse>,
-    queue: Vec<String>,
+    outputs: Outputs,
     logs: Vec<String>,
+    return_value: (),
+}
+
+#[derive(Debug, Default, Serialize)]
+struct Outputs {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    res: Option<HttpResponse>,
+    /// A list of strings is the only form the host passes on unchanged: it re-indents objects, and decodes a string that
+    /// happens to be base64.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    jobs: Vec<String>,
 }
 
 impl Reply {
     pub(super) fn http(response: HttpResponse) -> Self {
-        Self { http: Some(response), ..Self::default() }
+        Self { outputs: Outputs { res: Some(response), jobs: Vec::new() }, ..Self::default() }
     }
 
     pub(super) fn log(mut self, line: impl Into<String>) -> Self {
@@ -159,27 +175,22 @@ impl Reply {
 
     /// Puts messages into the queue of the output binding `jobs`.
     pub(super) fn queue(mut self, messages: Vec<String>) -> Self {
-        self.queue = messages;
+        self.outputs.jobs = messages;
         self
     }
 
-    pub(super) fn encode(self) -> Bytes {
-        let mut outputs = Map::new();
-        if let Some(HttpResponse { status, headers, body }) = self.http {
-            // `status` alone is ignored by the host, which then answers 200.
-            outputs.insert("res".into(), json!({ "statusCode": status, "headers": headers, "body": body }));
-        }
-        if !self.queue.is_empty() {
-            // A list of strings is the only form the host passes on unchanged: it re-indents objects, and decodes a
-            // string that happens to be base64.
-            outputs.insert("jobs".into(), json!(self.queue));
-        }
-        json!({ "Outputs": outputs, "Logs": self.logs, "ReturnValue": null }).to_string().into()
+    /// The text. An error says that a long list could not be read again.
+    pub(super) fn encode(&self) -> Result<Bytes> {
+        serde_json::to_vec(self).map(Bytes::from).map_err(|cause| {
+            Error::new(ErrorKind::Unavailable, "The answer could not be written. Try again.").because(cause)
+        })
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use serde_json::json;
+
     use super::*;
 
     #[derive(Debug, PartialEq, Deserialize)]
@@ -200,7 +211,7 @@ mod tests {
 
     #[test]
     fn an_answer_is_never_empty() {
-        let answer: Value = serde_json::from_slice(&Reply::default().encode()).unwrap();
+        let answer: Value = serde_json::from_slice(&Reply::default().encode().unwrap()).unwrap();
         assert_eq!(answer, json!({ "Outputs": {}, "Logs": [], "ReturnValue": null }));
     }
 

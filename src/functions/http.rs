@@ -14,7 +14,7 @@ use crate::{
     coverage::{self, Terms},
     error::{Error, ErrorKind, Result},
     jobs::{self, Against},
-    json,
+    json::{self, Body},
     model::{Timestamp, VaultName},
     operation::abandoned::seen_at,
     repository::{
@@ -56,7 +56,7 @@ pub(super) async fn operations(connections: &Connections, request: &HttpRequest,
     answer(show_operations(connections, request, now).await)
 }
 
-fn answer(body: Result<Value>) -> Reply {
+fn answer(body: Result<Body>) -> Reply {
     Reply::http(body.map_or_else(|error| api::error(&[error]), |body| api::answer(200, body)))
 }
 
@@ -109,9 +109,10 @@ async fn acknowledge_guard(
 async fn start_restore(connections: &Connections, request: &HttpRequest, now: Timestamp) -> Result<Reply, Vec<Error>> {
     let StartRestore { operation_id, request: wanted, dry_run } = StartRestore::read(request, connections.config())?;
     let one = |error| vec![error];
+    let warnings = jobs::restore_warnings(connections, &wanted).await;
     if dry_run {
         let plan = jobs::plan_restore(connections, &wanted).await.map_err(one)?;
-        return Ok(Reply::http(api::answer(200, json::plan(&plan))));
+        return Ok(Reply::http(api::answer(200, json::plan(&plan, &warnings).map_err(one)?)));
     }
     let repository = connections.repository(Role::Restore).map_err(one)?;
     // That is told at once, not by an operation that fails later.
@@ -120,7 +121,9 @@ async fn start_restore(connections: &Connections, request: &HttpRequest, now: Ti
     let operation_id = request_id(&repository, operation_id, &asked).await.map_err(one)?;
     let operation = record(&repository, restore_operation(operation_id, &wanted, now), now).await.map_err(one)?;
     let messages = if is_waiting(&operation) { vec![encode(&RestoreMessage { operation_id })] } else { Vec::new() };
-    Ok(Reply::http(api::accepted(request, &operation)).queue(messages))
+    let mut response = api::accepted(request, &operation);
+    response.body = json::with_warnings(response.body, &warnings);
+    Ok(Reply::http(response).queue(messages))
 }
 
 /// The id of this request: a new one, or the one its client gave it to be able to repeat it. What was asked for under
@@ -155,7 +158,7 @@ fn is_waiting(operation: &Operation) -> bool {
     operation.status == crate::report::Status::NotStarted
 }
 
-async fn show_backups(connections: &Connections, request: &HttpRequest, now: Timestamp) -> Result<Value> {
+async fn show_backups(connections: &Connections, request: &HttpRequest, now: Timestamp) -> Result<Body> {
     let repository = connections.repository(Role::Backup)?;
     let parameter = |name| request.params.get(name).map(String::as_str).filter(|text: &&str| !text.is_empty());
     let (top, after) = api::page(request)?;
@@ -168,10 +171,10 @@ async fn show_backups(connections: &Connections, request: &HttpRequest, now: Tim
     }
     let cloud = connections.config().cloud;
     match (parameter("vault"), parameter("id")) {
-        (None, _) => list_vaults(&repository, connections, request, top, after, now).await,
+        (None, _) => list_vaults(&repository, connections, request, top, after, now).await.map(Body::from),
         (Some(vault), None) => {
             let vault = VaultName::parse(vault, cloud).map_err(|error| error.at("vault"))?;
-            list_backups(&repository, &vault, request, top, after).await
+            list_backups(&repository, &vault, request, top, after).await.map(Body::from)
         }
         (Some(vault), Some(id)) => {
             let vault = VaultName::parse(vault, cloud).map_err(|error| error.at("vault"))?;
@@ -182,11 +185,7 @@ async fn show_backups(connections: &Connections, request: &HttpRequest, now: Tim
             }
             let manifest = repository.open(&backup).await?;
             let (rows, next) = api::rows(request, manifest.items.len())?;
-            let mut body = json::backup(&manifest.header, &manifest.items[rows]);
-            if let Some(next) = next {
-                body["nextLink"] = next.into();
-            }
-            Ok(body)
+            Ok(json::backup(&manifest.header, &manifest.items).page(rows, next))
         }
     }
 }
@@ -198,7 +197,7 @@ async fn compare_with(
     request: &HttpRequest,
     backup: &BackupRef,
     other: &str,
-) -> Result<Value> {
+) -> Result<Body> {
     let against = if other == "live" {
         // A function key must not reach a vault of which somebody has only written that it has a backup.
         if !connections.config().vaults.contains(&backup.vault) {
@@ -211,13 +210,8 @@ async fn compare_with(
         Against::Backup(repository.find(&backup.vault, &selector).await.map_err(|error| error.at("compare"))?)
     };
     let comparison = jobs::compare(connections, backup, &against).await?;
-    let differences = &comparison.diff.differences;
-    let (rows, next) = api::rows(request, differences.len())?;
-    let mut body = json::comparison(&comparison, &differences[rows]);
-    if let Some(next) = next {
-        body["nextLink"] = next.into();
-    }
-    Ok(body)
+    let (rows, next) = api::rows(request, comparison.diff.differences.len())?;
+    Ok(json::comparison(&comparison).page(rows, next))
 }
 
 /// The vaults in scope and those that have backups, each with how well it is protected.
@@ -293,13 +287,13 @@ async fn guard(repository: &Repository, vault: &VaultName) -> Result<Value> {
     }
 }
 
-async fn show_operations(connections: &Connections, request: &HttpRequest, now: Timestamp) -> Result<Value> {
+async fn show_operations(connections: &Connections, request: &HttpRequest, now: Timestamp) -> Result<Body> {
     let repository = connections.repository(Role::Backup)?;
     if let Some(id) = request.params.get("id").filter(|id| !id.is_empty()) {
         let id: Uuid = id
             .parse()
             .map_err(|_| Error::invalid("id", format!("{id:?} is not the id of an operation, which is a GUID.")))?;
-        return Ok(json::operation(&seen_at(repository.operation(id).await?, now)));
+        return show_operation(&repository, &seen_at(repository.operation(id).await?, now), request).await;
     }
     let (top, after) = api::page(request)?;
     let (operations, next) = repository.operations(after.as_deref(), top).await?;
@@ -307,6 +301,23 @@ async fn show_operations(connections: &Connections, request: &HttpRequest, now: 
     let mut body = serde_json::json!({ "value": rows.collect::<Vec<_>>() });
     if let Some(next) = next {
         body["nextLink"] = api::next_link(request, &next, top).into();
+    }
+    Ok(body.into())
+}
+
+/// One operation with its items: a page of them when one is asked for, as a restore can have very many.
+async fn show_operation(repository: &Repository, operation: &Operation, request: &HttpRequest) -> Result<Body> {
+    let mut body = json::operation(operation);
+    if ["top", "after"].iter().any(|name| request.query.contains_key(*name)) {
+        let (rows, next) = api::rows(request, operation.items.len())?;
+        body = body.page(rows, next);
+    }
+    if operation.kind == OperationKind::Verify {
+        // Those of the last verification are kept. That they cannot be read must not hide the operation.
+        let found = repository.findings(&operation.vault).await.ok().flatten();
+        if let Some(found) = found.filter(|found| found.operation == operation.id) {
+            body = body.and("findings", json::findings(&found)).and("moreDamage", found.more_damage);
+        }
     }
     Ok(body)
 }

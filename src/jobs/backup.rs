@@ -16,6 +16,7 @@ use crate::{
     operation::{Attempts, Done, attempt},
     report::{ItemReport, Outcome, Problem, Progress, Status},
     repository::{manifest::Header, operation::Operation},
+    rows::Rows,
 };
 
 /// What a backup may be asked for beside its vault and its label. Kept in the operation's record.
@@ -58,7 +59,7 @@ pub async fn back_up(
         match backup::run(&source, &repository, operation_id, &options, progress, now).await? {
             Backup::Committed(header) => {
                 tell_guard(&header, operation_id);
-                let mut done = backup_done(&header);
+                let mut done = backup_done(&header)?;
                 if let Some(retention) = after_backup(connections, &vault, operation_id, now).await {
                     done.message = format!("{} {retention}", done.message);
                 }
@@ -72,19 +73,19 @@ pub async fn back_up(
     result
 }
 
-fn backup_done(header: &Header) -> Done {
+fn backup_done(header: &Header) -> Result<Done> {
     let Header { counts, failures, .. } = header;
-    let mut items = Vec::new();
+    let mut items = Rows::default();
     let mut problems = Vec::new();
     for failure in failures {
         let problem = Problem { code: failure.code.clone(), message: failure.reason.clone(), target: None };
         match failure.name.as_deref().and_then(|name| name.parse().ok()) {
-            Some(name) => items.push(ItemReport {
+            Some(name) => items.push(&ItemReport {
                 item: ItemId { kind: failure.kind, name },
                 outcome: Outcome::Failed,
                 version: None,
                 problem: Some(problem),
-            }),
+            })?,
             None => problems.push(Problem { target: Some(failure.kind.to_string()), ..problem }),
         }
     }
@@ -118,7 +119,7 @@ fn backup_done(header: &Header) -> Done {
     if let Some(guard) = &header.guard {
         counts.extend([(GUARD_DELETED, guard.deleted), (GUARD_DISABLED, guard.disabled)]);
     }
-    Done {
+    Ok(Done {
         status: header.status,
         backup_id: Some(header.backup_id.clone()),
         counts: counts.into_iter().map(|(name, count)| (name.to_owned(), count)).collect(),
@@ -126,7 +127,7 @@ fn backup_done(header: &Header) -> Done {
         message,
         problems,
         items,
-    }
+    })
 }
 
 fn not_needed() -> Done {
@@ -137,7 +138,7 @@ fn not_needed() -> Done {
         drill: None,
         message: "Not needed: another backup of this vault was running when this one had its turn.".to_owned(),
         problems: Vec::new(),
-        items: Vec::new(),
+        items: Rows::default(),
     }
 }
 

@@ -1,14 +1,11 @@
 //! Comparing backups with each other and with vaults.
 
-use futures::{TryStreamExt as _, future};
-
 use crate::{
     config::connect::{Connections, Role},
     diff::{Diff, Side},
     error::{Error, ErrorKind, Result},
-    model::{BackupId, Kind, VaultName, filter::ItemFilter},
+    model::{BackupId, VaultName, filter::ItemFilter},
     repository::{BackupRef, Repository, Selector, manifest::Header},
-    vault::Vault,
 };
 
 /// What a backup is compared with.
@@ -47,22 +44,10 @@ pub async fn compare(connections: &Connections, from: &BackupRef, against: &Agai
         }
         Against::Vault(name) => {
             let vault = connections.vault(name, Role::Backup)?;
-            (None, name.clone(), list(&vault, ItemFilter::new(&header.filter)?).await?)
+            (None, name.clone(), Side::of_vault(&vault, ItemFilter::new(&header.filter)?).await?)
         }
     };
-    Ok(Comparison { from: header, to, to_vault, diff: Diff::between(from, side) })
-}
-
-async fn list(vault: &Vault, filter: ItemFilter) -> Result<Side> {
-    let listings = Kind::ALL.map(|kind| async move { (kind, vault.list(kind).try_collect().await) });
-    let mut listings: Vec<(Kind, Result<Vec<_>>)> = future::join_all(listings).await;
-    if listings.iter().all(|(_, listing)| listing.is_err())
-        && let Some((_, Err(first))) = listings.pop()
-    {
-        let message = format!("Vault {} could not be listed at all. {}", vault.name(), first.message());
-        return Err(Error::new(first.kind(), message).because(first));
-    }
-    Ok(Side::of_vault(listings, filter))
+    Ok(Comparison { from: header, to, to_vault, diff: Diff::between(&from, &side)? })
 }
 
 /// The newest backup of a vault whose manifest can be read, or the newest before another one; safety copies do not count.

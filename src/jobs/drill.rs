@@ -148,9 +148,7 @@ fn tell_drill(target: Option<&VaultName>, result: &Result<Operation>) {
                 event!(INFO, name::DRILL_COMPLETED, %vault, target_vault = target, operation = %id, backup, recovery_seconds, message);
                 return;
             }
-            let of_items = operation.items.iter().filter_map(|item| item.problem.as_ref());
-            let problem = operation.problems.iter().chain(of_items).next();
-            let problem = problem.map(|problem| problem.message.as_str()).unwrap_or_default();
+            let problem = operation.all_problems().next().map(|problem| problem.message).unwrap_or_default();
             event!(ERROR, name::DRILL_FAILED, %vault, target_vault = target, operation = %id, backup, message, problem);
         }
         Err(error) => {

@@ -7,14 +7,15 @@ use tracing::{Instrument as _, debug_span};
 
 use crate::{
     config::connect::{Connections, Role},
-    error::{Error, ErrorKind, Result},
+    error::{Error, Result},
     event,
     events::name,
     model::{BackupId, Timestamp, VaultName, filter::ItemFilter},
     operation::{Attempts, Done, attempt},
-    report::{ItemReport, Progress, Status},
+    report::{ItemReport, Outcome, Progress, Status},
     repository::{Repository, Selector, manifest::Manifest, operation::Operation},
     restore::{self, OnConflict, OnDeleted, Plan},
+    rows::Rows,
 };
 
 /// What a restore is asked for. Kept in the operation's record.
@@ -57,6 +58,25 @@ pub async fn check_restore(connections: &Connections, request: &RestoreRequest) 
     Ok(())
 }
 
+/// What a person should know before this restore. After a disaster, `latest` is a backup of what was left: says so, and
+/// which one holds what is gone. Why a backup cannot be read is told by the restore itself.
+pub async fn restore_warnings(connections: &Connections, request: &RestoreRequest) -> Vec<String> {
+    let look = async {
+        let repository = connections.repository(Role::Restore)?;
+        let header = repository.header(&repository.find(&request.vault, &request.backup.parse()?).await?).await?;
+        let Some(guard) = header.guard else { return Ok(None) };
+        let meant = repository.is_acknowledged(&request.vault, &guard).await?;
+        let (backup, before) = (&header.backup_id, &guard.compared_with);
+        Ok::<_, Error>((!meant).then(|| {
+            format!(
+                "The guard is up in backup {backup}: {guard}. To bring back what was there before, restore backup \
+                 {before}."
+            )
+        }))
+    };
+    look.await.ok().flatten().into_iter().collect()
+}
+
 /// Restores what the operation's request names. See [`attempt`] for what is returned and recorded.
 ///
 /// `agreed` is a plan that somebody has seen and said yes to: then that one is done, and none is made.
@@ -76,8 +96,8 @@ pub async fn restore(
         let request = request?;
         connections.config().check_restore_target(&request.target_vault)?;
         let (manifest, plan, resumed) = match repository.kept_plan(id).await? {
-            Some(kept) => {
-                let plan: Plan = decode_plan(&kept)?;
+            Some(plan) => {
+                let plan: Plan = plan;
                 (planned_backup(&repository, &request, &plan).await?, plan, true)
             }
             None => {
@@ -88,20 +108,20 @@ pub async fn restore(
                 if restore_options(connections, &request)?.may_replace() {
                     plan.safety_backup = Some(BackupId::new(now, id.as_fields().0));
                 }
-                let text = serde_json::to_vec(&plan).map_err(|cause| {
-                    Error::new(ErrorKind::Internal, "Could not write the plan of the restore as JSON.").because(cause)
-                })?;
-                let kept = repository.keep_plan(id, text.into()).await?;
-                (manifest, decode_plan(&kept)?, false)
+                // Every attempt follows the plan that was kept first.
+                match repository.keep_plan(id, &plan).await? {
+                    Some(first) => (manifest, first, false),
+                    None => (manifest, plan, false),
+                }
             }
         };
         let options = restore_options(connections, &request)?;
-        if let Some(refusal) = plan.refusal(&options) {
+        if let Some(refusal) = plan.refusal(&options)? {
             return Err(refusal);
         }
         let vault = connections.vault(&request.target_vault, Role::Restore)?;
-        let items = restore::execute(&plan, &manifest, &repository, &vault, &options, resumed, progress).await;
-        Ok(restore_done(&plan, items))
+        let items = restore::execute(&plan, &manifest, &repository, &vault, &options, resumed, progress).await?;
+        restore_done(&plan, items)
     };
     let result = attempt(&repository, operation, attempts, progress, now, work).await;
     tell_restore(target.as_ref(), &result);
@@ -136,19 +156,14 @@ fn restore_options(connections: &Connections, request: &RestoreRequest) -> Resul
     })
 }
 
-fn decode_plan(text: &[u8]) -> Result<Plan> {
-    serde_json::from_slice(text).map_err(|cause| {
-        let message = "The kept plan of the restore is damaged. Start the restore again: what is restored already is \
-                       recognised.";
-        Error::new(ErrorKind::Corrupt, message).because(cause)
-    })
-}
-
-fn restore_done(plan: &Plan, items: Vec<ItemReport>) -> Done {
-    let mut counts: BTreeMap<String, u64> = BTreeMap::new();
-    for item in &items {
-        *counts.entry(item.outcome.as_str().to_owned()).or_default() += 1;
+fn restore_done(plan: &Plan, items: Rows<ItemReport>) -> Result<Done> {
+    let mut outcomes: BTreeMap<Outcome, u64> = BTreeMap::new();
+    for item in items.iter() {
+        *outcomes.entry(item?.outcome).or_default() += 1;
     }
+    let status = restore::status(outcomes.keys().copied());
+    let counts: BTreeMap<String, u64> =
+        outcomes.into_iter().map(|(outcome, count)| (outcome.as_str().to_owned(), count)).collect();
     let parts: Vec<String> = counts.iter().map(|(outcome, count)| format!("{count} {outcome}")).collect();
     let message = format!(
         "Backup {} of vault {} into vault {}: {}.",
@@ -157,15 +172,15 @@ fn restore_done(plan: &Plan, items: Vec<ItemReport>) -> Done {
         plan.target_vault,
         if parts.is_empty() { "it holds no items".to_owned() } else { parts.join(", ") }
     );
-    Done {
-        status: restore::status(&items),
+    Ok(Done {
+        status,
         backup_id: Some(plan.backup_id.clone()),
         counts,
         drill: None,
         message,
         problems: Vec::new(),
         items,
-    }
+    })
 }
 
 fn tell_restore(target: Option<&VaultName>, result: &Result<Operation>) {

@@ -14,6 +14,7 @@ use crate::{
         findings::{Finding, Findings},
         operation::Operation,
     },
+    rows::Rows,
     verify::{self, Options},
 };
 
@@ -79,7 +80,7 @@ fn done(findings: &Findings) -> Done {
         counts: counts.into_iter().map(|(name, count)| (name.to_owned(), count)).collect::<BTreeMap<_, _>>(),
         message,
         problems,
-        items: Vec::new(),
+        items: Rows::default(),
         drill: None,
     }
 }

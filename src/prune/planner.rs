@@ -4,15 +4,15 @@ use std::collections::{BTreeMap, HashMap};
 
 use futures::{StreamExt as _, TryStreamExt as _, stream};
 
-use super::{AT_ONCE, Choice, Options, Row, blobs::Holdings};
+use super::{
+    AT_ONCE, Choice, Options, Row,
+    blobs::{Holdings, visit},
+};
 use crate::{
-    error::{ErrorKind, Result},
+    error::Result,
     model::{BackupId, ItemId, Timestamp, VaultName, filter::ItemFilter},
     report::Status,
-    repository::{
-        BackupRef, Repository,
-        manifest::{Header, Manifest},
-    },
+    repository::{BackupRef, Repository, manifest::Header},
     retention::{self, Backup, Decision, Quality, Reason},
 };
 
@@ -106,16 +106,23 @@ impl<'a> Planner<'a> {
         let mut damaged = HashMap::new();
         let mut lonely = self.doubtful_items(rows, holdings, &mut damaged).await?;
         for row in rows.iter().filter(|row| !row.is_removed() && row.quality != Quality::Unreadable) {
-            let Some(manifest) = open(self.repository, &row.backup).await? else {
+            let (mut is_whole, mut held) = (true, Vec::new());
+            let is_sound = visit(self.repository, &row.backup, |item| {
+                if !holdings.keep(&item) {
+                    is_whole = false;
+                } else if lonely.contains_key(&item.id) {
+                    held.push(item.id);
+                }
+            });
+            if !is_sound.await? {
                 damaged.insert(row.backup.clone(), Quality::Unreadable);
                 continue;
-            };
-            for item in &manifest.items {
-                if holdings.keep(item) {
-                    lonely.remove(&item.id);
-                } else {
-                    damaged.insert(row.backup.clone(), Quality::Incomplete);
-                }
+            }
+            if !is_whole {
+                damaged.insert(row.backup.clone(), Quality::Incomplete);
+            }
+            for item in held {
+                lonely.remove(&item);
             }
         }
         let mut look = if lonely.is_empty() { Look::AsExpected } else { Look::Surprised };
@@ -167,26 +174,22 @@ impl<'a> Planner<'a> {
             if failures.is_empty() && !may_be_left_out && !newest.damaged {
                 continue;
             }
-            let Some(manifest) = open(self.repository, &row.backup).await? else {
+            let mut doubtful = Vec::new();
+            let is_sound = visit(self.repository, &row.backup, |item| {
+                let may_be_missed =
+                    newest.damaged || could_not_be_read(&item.id) || (may_be_left_out && !in_scope.matches(&item.id));
+                if may_be_missed && holdings.has(&item) {
+                    doubtful.push(item.id);
+                }
+            });
+            if !is_sound.await? {
                 damaged.insert(row.backup.clone(), Quality::Unreadable);
                 continue;
-            };
-            let there = manifest.items.into_iter().filter(|item| holdings.has(item));
-            for item in there.map(|item| item.id) {
-                if newest.damaged || could_not_be_read(&item) || (may_be_left_out && !in_scope.matches(&item)) {
-                    found.entry(item).or_insert_with(|| row.backup.id.clone());
-                }
+            }
+            for item in doubtful {
+                found.entry(item).or_insert_with(|| row.backup.id.clone());
             }
         }
         Ok(found)
-    }
-}
-
-/// A whole manifest; `None` when it cannot be read.
-pub(super) async fn open(repository: &Repository, backup: &BackupRef) -> Result<Option<Manifest>> {
-    match repository.open(backup).await {
-        Ok(manifest) => Ok(Some(manifest)),
-        Err(error) if error.kind().is_of_stored_data() || error.kind() == ErrorKind::NotFound => Ok(None),
-        Err(error) => Err(error),
     }
 }

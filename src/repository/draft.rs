@@ -2,17 +2,19 @@
 
 use std::{collections::HashMap, sync::Arc};
 
-use bytes::Bytes;
+use sha2::{Digest as _, Sha256};
 
 use super::{
     BackupRef,
     manifest::{Header, Item, Manifest},
     names,
+    reading::{ManifestReader, PART},
 };
 use crate::{
     error::{Error, ErrorKind, Result},
     model::{Attributes, BackupId, ItemId, Label, Sealed, Timestamp},
-    store::{Create, Store},
+    spool::Spool,
+    store::{Create, Entry, Store},
     vault::Vault,
 };
 
@@ -24,7 +26,41 @@ const ATTEMPTS_AT_A_MOVING_ITEM: u32 = 3;
 pub struct Draft {
     pub(super) backups: Arc<dyn Store>,
     pub(super) reference: BackupRef,
-    pub(super) leftovers: HashMap<(ItemId, String), Stored>,
+    pub(super) leftovers: Leftovers,
+}
+
+/// What an interrupted attempt has written: 72 bytes for a blob whose name alone has 200, because it may have been
+/// stopped behind the last of 100,000 items.
+#[derive(Debug, Default)]
+pub(super) struct Leftovers(HashMap<Key, Leftover>);
+
+/// The beginning of a SHA-256 over an item and its state: two of a billion are the same with a probability of 10^-21.
+type Key = [u8; 16];
+
+#[derive(Clone, Copy, Debug)]
+struct Leftover {
+    sha256: [u8; 32],
+    size: u64,
+    written: Timestamp,
+}
+
+impl Leftovers {
+    /// Takes a row of a listing in; names that are not those of items are passed over.
+    pub(super) fn add(&mut self, entry: &Entry) {
+        let mut sha256 = [0; 32];
+        let Some(blob) = names::parse_item(&entry.name) else { return };
+        if hex::decode_to_slice(&blob.sha256, &mut sha256).is_ok() {
+            let leftover = Leftover { sha256, size: entry.size, written: entry.created.into() };
+            self.0.insert(key(&blob.item, &blob.fingerprint), leftover);
+        }
+    }
+}
+
+fn key(item: &ItemId, fingerprint: &str) -> Key {
+    let hash = Sha256::digest(format!("{}/{}.{fingerprint}", item.kind, item.name));
+    let mut key = Key::default();
+    key.copy_from_slice(&hash[..16]);
+    key
 }
 
 /// Where an item's bytes are.
@@ -61,15 +97,18 @@ impl Draft {
     }
 
     /// What an interrupted attempt has written of an item in this very state.
-    pub fn leftover(&self, item: &ItemId, attributes: &Attributes) -> Option<&Stored> {
-        self.leftovers.get(&(item.clone(), attributes.fingerprint()))
+    pub fn leftover(&self, item: &ItemId, attributes: &Attributes) -> Option<Stored> {
+        let fingerprint = attributes.fingerprint();
+        let Leftover { sha256, size, written } = *self.leftovers.0.get(&key(item, &fingerprint))?;
+        let sha256 = hex::encode(sha256);
+        let blob = names::item(&self.reference.vault, &self.reference.id, item, &fingerprint, &sha256);
+        Some(Stored { blob: blob.into(), size, sha256: sha256.into(), written })
     }
 
     /// The header of this backup's manifest if an earlier attempt got as far as committing it.
     pub async fn committed(&self) -> Result<Option<Header>> {
-        let name = self.reference.manifest();
-        match self.backups.read(&name).await {
-            Ok(text) => Manifest::decode(&name, &text).map(|manifest| Some(manifest.header)),
+        match ManifestReader::open(self.backups.clone(), &self.reference).await {
+            Ok(manifest) => manifest.finish().await.map(Some),
             Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
             Err(error) => Err(error),
         }
@@ -89,7 +128,7 @@ impl Draft {
         let mut expected = listed.clone();
         for attempt in 0..ATTEMPTS_AT_A_MOVING_ITEM {
             let leftover = self.leftover(item, &expected).filter(|stored| expected.are_settled_at(stored.written));
-            let (fresh, taken_at) = match leftover.filter(|_| attempt == 0) {
+            let (fresh, taken_at) = match leftover.as_ref().filter(|_| attempt == 0) {
                 Some(stored) => (None, stored.written),
                 None => {
                     let taken_at = clock();
@@ -112,7 +151,7 @@ impl Draft {
             }
             let Stored { blob, size, sha256, .. } = match (fresh, leftover) {
                 (Some(sealed), _) => self.write(item, &expected, &sealed, clock()).await?,
-                (None, Some(stored)) => stored.clone(),
+                (None, Some(stored)) => stored,
                 (None, None) => continue,
             };
             return Ok(Some(Item {
@@ -148,24 +187,37 @@ impl Draft {
         let BackupRef { vault, id, .. } = &self.reference;
         let blob = names::item(vault, id, item, &attributes.fingerprint(), &sha256);
         // The name holds the hash of the content, so a blob of that name is this blob.
-        self.backups.create(&blob, backup.bytes().clone()).await?;
+        self.backups.create(&blob, backup.bytes().clone().into()).await?;
         Ok(Stored { blob: blob.into(), size: backup.bytes().len() as u64, sha256: sha256.into(), written: now })
     }
 
     /// Makes the backup exist.
     pub async fn commit(&self, manifest: &Manifest) -> Result<Commit> {
         let name = self.reference.manifest();
-        let text = Bytes::from(manifest.encode()?);
-        match self.backups.create(&name, text.clone()).await? {
+        let text = Arc::new(manifest.encode()?);
+        match self.backups.create(&name, text.clone().into()).await? {
             Create::Created => Ok(Commit::Committed),
             // Our own answer may have been lost on the way; then the blob is ours.
+            Create::Exists if self.is_stored(&name, &text).await? => Ok(Commit::Committed),
             Create::Exists => {
-                let stored = self.backups.read(&name).await?;
-                if stored == text {
-                    return Ok(Commit::Committed);
-                }
-                Ok(Commit::AlreadyCommitted(Box::new(Manifest::decode(&name, &stored)?.header)))
+                let stored = ManifestReader::open(self.backups.clone(), &self.reference).await?;
+                Ok(Commit::AlreadyCommitted(Box::new(stored.finish().await?)))
             }
+        }
+    }
+
+    /// Whether the blob has exactly this content.
+    async fn is_stored(&self, name: &str, content: &Spool) -> Result<bool> {
+        let mut at = 0;
+        loop {
+            let (stored, ours) = (self.backups.read_part(name, at..at + PART).await?, content.read(at..at + PART)?);
+            if stored != ours {
+                return Ok(false);
+            }
+            if (ours.len() as u64) < PART {
+                return Ok(true);
+            }
+            at += PART;
         }
     }
 }

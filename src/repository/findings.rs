@@ -6,7 +6,7 @@ use std::collections::HashSet;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use super::{Repository, decode, names};
+use super::{Repository, names, records::decode};
 use crate::{
     error::{Error, ErrorKind, Result},
     model::{BackupId, ItemId, Timestamp, VaultName},

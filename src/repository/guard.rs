@@ -4,7 +4,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Repository, decode, manifest::Guard, names};
+use super::{Repository, manifest::Guard, names, records::decode};
 use crate::{
     error::{Error, ErrorKind, Result},
     model::{BackupId, Timestamp, VaultName},

@@ -7,11 +7,15 @@
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
-use super::reading::Reading;
+use super::{
+    items::{Collector, Items},
+    reading::Reading,
+};
 use crate::{
     error::{Error, ErrorKind, Result},
     model::{Attributes, BackupId, ItemId, Kind, Label, Timestamp, VaultName},
     report::Status,
+    spool::Spool,
 };
 
 /// The newest format this release reads and the one it writes.
@@ -26,7 +30,7 @@ pub struct Manifest {
     /// All about the backup but its items.
     pub header: Header,
     /// Every item, in the order of kind and name.
-    pub items: Vec<Item>,
+    pub items: Items,
 }
 
 /// All about a backup but its items.
@@ -197,20 +201,24 @@ impl Item {
 }
 
 impl Manifest {
-    /// The text that is stored.
-    pub fn encode(&self) -> Result<Vec<u8>> {
-        let failed = |cause| Error::new(ErrorKind::Internal, "Could not write the manifest as JSON.").because(cause);
-        let mut text = serde_json::to_string_pretty(&self.header).map_err(failed)?.into_bytes();
-        text.truncate(text.len() - "\n}".len());
-        text.push(b',');
-        text.extend_from_slice(ITEMS.as_bytes());
-        for (index, item) in self.items.iter().enumerate() {
-            text.extend_from_slice(if index == 0 { b"\n    " } else { b",\n    " });
-            serde_json::to_writer(&mut text, item).map_err(failed)?;
+    /// The text that is stored. The errors are those of [`Spool`].
+    pub fn encode(&self) -> Result<Spool> {
+        let (mut text, mut hash) = (Spool::default(), Sha256::new());
+        let mut write = |part: &[u8]| {
+            hash.update(part);
+            text.append(part)
+        };
+        let header = serde_json::to_string_pretty(&self.header)
+            .map_err(|cause| Error::new(ErrorKind::Internal, "Could not write the manifest as JSON.").because(cause))?;
+        write(header.strip_suffix("\n}").unwrap_or(&header).as_bytes())?;
+        write(b",")?;
+        write(ITEMS.as_bytes())?;
+        for (index, line) in self.items.lines().enumerate() {
+            write(if index == 0 { b"\n    " } else { b",\n    " })?;
+            write(&line?)?;
         }
-        text.extend_from_slice(b"\n  ],");
-        let hash = hex::encode(Sha256::digest(&text));
-        text.extend_from_slice(format!("{HASH}{hash}\"\n}}\n").as_bytes());
+        write(b"\n  ],")?;
+        text.append(format!("{HASH}{}\"\n}}\n", hex::encode(hash.finalize())).as_bytes())?;
         Ok(text)
     }
 
@@ -218,14 +226,11 @@ impl Manifest {
     pub fn decode(name: &str, text: &[u8]) -> Result<Self> {
         let mut reading = Reading::of(name);
         reading.feed(text);
-        let items = std::iter::from_fn(|| reading.next_item()).collect();
-        let header = reading.finish()?;
-        Ok(Self { header, items })
-    }
-
-    /// The item of that id.
-    pub fn item(&self, id: &ItemId) -> Option<&Item> {
-        self.items.binary_search_by(|item| item.id.cmp(id)).ok().map(|index| &self.items[index])
+        let mut items = Collector::default();
+        while let Some(item) = reading.next_item() {
+            items.push(&item)?;
+        }
+        Ok(Self { header: reading.finish()?, items: items.finish()? })
     }
 }
 

@@ -10,6 +10,7 @@ use uuid::Uuid;
 use crate::{
     model::{BackupId, Label, Timestamp, VaultName},
     report::{ItemReport, Problem, Snapshot, Status},
+    rows::Rows,
 };
 
 /// What a record's format version is.
@@ -118,11 +119,17 @@ pub struct Operation {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub problems: Vec<Problem>,
     /// The items: all of them for a restore, those with trouble for a backup or a drill.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub items: Vec<ItemReport>,
+    #[serde(default, skip_serializing_if = "Rows::is_empty")]
+    pub items: Rows<ItemReport>,
 }
 
 impl Operation {
+    /// What went wrong as a whole, and then what went wrong with single items, as far as those can be read.
+    pub fn all_problems(&self) -> impl Iterator<Item = Problem> + '_ {
+        let of_items = self.items.iter().filter_map(|item| item.ok()?.problem);
+        self.problems.iter().cloned().chain(of_items)
+    }
+
     /// A record of something that was asked for and not begun.
     pub fn new(id: Uuid, kind: OperationKind, vault: VaultName, request: serde_json::Value, now: Timestamp) -> Self {
         Self {
@@ -146,7 +153,7 @@ impl Operation {
             drill: None,
             message: None,
             problems: Vec::new(),
-            items: Vec::new(),
+            items: Rows::default(),
         }
     }
 }

@@ -19,7 +19,7 @@ use crate::{
 };
 
 /// How much of a manifest is asked for at once, in bytes.
-const PART: u64 = 1024 * 1024;
+pub(super) const PART: u64 = 1024 * 1024;
 
 /// The hash's line and the one behind it, with the line feed before them, in bytes.
 const TAIL: usize = HASH.len() + 64 + "\"\n}\n".len();
@@ -69,6 +69,12 @@ impl ManifestReader {
     /// All about the backup but its items. Not checked before the end.
     pub fn header(&self) -> &Header {
         &self.header
+    }
+
+    /// Reads to the end: the header of a manifest that is sound. Errors as of [`ManifestReader::next`].
+    pub async fn finish(mut self) -> Result<Header> {
+        while self.next().await?.is_some() {}
+        Ok(self.header)
     }
 
     /// The next item; `None` behind the last one, when the whole manifest is sound.
@@ -308,7 +314,10 @@ impl Reading {
 
 #[cfg(test)]
 mod tests {
-    use super::{super::manifest::Manifest, *};
+    use super::{
+        super::{items::Items, manifest::Manifest},
+        *,
+    };
 
     const NAME: &str = "vaults/contoso-prod/backups/20261122T020200Z-00000002.json";
     const TEXT: &[u8] = include_bytes!(
@@ -322,7 +331,7 @@ mod tests {
             reading.feed(part);
             items.extend(std::iter::from_fn(|| reading.next_item()));
         }
-        Ok(Manifest { header: reading.finish()?, items })
+        Ok(Manifest { header: reading.finish()?, items: Items::of(&items)? })
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! Carrying what is stored from one repository into another, byte by byte: for copies. `copy` decides what.
 
-use bytes::Bytes;
+use std::sync::Arc;
+
 use futures::TryStreamExt as _;
 
 use super::{
@@ -13,11 +14,12 @@ use super::{
 use crate::{
     error::{Error, ErrorKind, Result},
     model::{Sealed, VaultName},
+    spool::Spool,
     store::Create,
 };
 
 /// How much of a manifest's text is judged at once, in bytes.
-const PART: usize = 1024 * 1024;
+const PART: u64 = 1024 * 1024;
 
 /// The end of a manifest, which holds the hash of all before it, in bytes.
 const END: u64 = (HASH.len() + 64 + "\"\n}\n".len()) as u64;
@@ -36,7 +38,7 @@ impl Repository {
     /// Writes the blob of an item that was read in another repository; `Sound` when it is there afterwards, whoever
     /// wrote it.
     pub async fn add_item(&self, item: &Item, sealed: &Sealed) -> Result<Inspection> {
-        match self.backups.create(&item.blob, sealed.bytes().clone()).await? {
+        match self.backups.create(&item.blob, sealed.bytes().clone().into()).await? {
             Create::Created => Ok(Inspection::Sound { size: item.size }),
             Create::Exists => self.inspect(&item.blob).await,
         }
@@ -44,29 +46,33 @@ impl Repository {
 
     /// The text of a manifest as it is stored. `Corrupt` or `NewerFormat` unless it is sound; `NotFound` when it was
     /// removed. Every item it names is handed to `each` before that is known.
-    pub async fn manifest_text(&self, backup: &BackupRef, mut each: impl FnMut(&Item) + Send) -> Result<Bytes> {
+    pub async fn manifest_text(&self, backup: &BackupRef, mut each: impl FnMut(&Item) + Send) -> Result<Arc<Spool>> {
         let name = backup.manifest();
-        let text = self.backups.read(&name).await?;
-        let mut reading = Reading::of(&name);
-        for part in text.chunks(PART) {
-            reading.feed(part);
+        let (mut text, mut reading) = (Spool::default(), Reading::of(&name));
+        loop {
+            let part = self.backups.read_part(&name, text.len()..text.len() + PART).await?;
+            reading.feed(&part);
             while let Some(item) = reading.next_item() {
                 each(&item);
             }
+            text.append(&part)?;
+            if (part.len() as u64) < PART {
+                reading.finish()?;
+                return Ok(Arc::new(text));
+            }
         }
-        reading.finish()?;
-        Ok(text)
     }
 
     /// Makes a backup exist whose items are all here: `text` is its manifest, as another repository has it.
     ///
     /// `Conflict` when another manifest has come to be under that name.
-    pub async fn add_manifest(&self, backup: &BackupRef, text: Bytes) -> Result<()> {
+    pub async fn add_manifest(&self, backup: &BackupRef, text: Arc<Spool>) -> Result<()> {
         let name = backup.manifest();
-        match self.backups.create(&name, text.clone()).await? {
+        let end = text.len().saturating_sub(END)..text.len() + 1;
+        match self.backups.create(&name, text.clone().into()).await? {
             Create::Created => Ok(()),
             // Our own answer may have been lost on the way; then the blob is ours.
-            Create::Exists if self.backups.read(&name).await? == text => Ok(()),
+            Create::Exists if self.backups.read_part(&name, end.clone()).await? == text.read(end)? => Ok(()),
             Create::Exists => Err(self.is_another(backup)),
         }
     }
@@ -88,7 +94,7 @@ impl Repository {
         let mut here = self.state.list(&prefix, None).map_ok(|entry| entry.name).try_collect::<Vec<_>>().await?;
         here.sort_unstable();
         for entry in there.into_iter().filter(|entry| here.binary_search(&entry.name).is_err()) {
-            self.state.create(&entry.name, source.state.read(&entry.name).await?).await?;
+            self.state.create(&entry.name, source.state.read(&entry.name).await?.into()).await?;
         }
         Ok(())
     }

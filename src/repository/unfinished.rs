@@ -18,7 +18,7 @@ impl Repository {
 
     /// Marks an operation as not ended. Doing it twice is doing it once.
     pub async fn mark_unfinished(&self, id: Uuid) -> Result<()> {
-        self.state.create(&names::unfinished(id), bytes::Bytes::new()).await.map(drop)
+        self.state.create(&names::unfinished(id), "".into()).await.map(drop)
     }
 
     /// Takes the mark away from an operation that has ended. A mark that stays does no harm: it is taken away by

@@ -1,10 +1,14 @@
 //! Does what a plan says, and compares what came of it.
 
-use std::time::Duration;
+use std::{
+    pin::pin,
+    sync::atomic::{AtomicBool, Ordering},
+    time::Duration,
+};
 
 use futures::{StreamExt as _, stream};
 use tokio::time::Instant;
-use tracing::{Instrument as _, debug_span};
+use tracing::{Instrument as _, Span, debug_span, field::Empty};
 
 use super::{Action, OnDeleted, Options, Plan, Step, replace::Safety};
 use crate::{
@@ -15,6 +19,7 @@ use crate::{
         Repository,
         manifest::{Item, Manifest},
     },
+    rows::Rows,
     vault::{Current, Vault},
 };
 
@@ -28,9 +33,12 @@ const APPEARS_WITHIN: Duration = Duration::from_secs(30);
 /// Between two looks.
 const POLL: Duration = Duration::from_secs(2);
 
-/// Does what the plan says and reports every item. `resumed` says that an earlier attempt may have done part of it.
+/// Does what the plan says and reports every item, in the order of kind and name. `resumed` says that an earlier attempt
+/// may have done part of it.
 ///
-/// Never returns early: the failure of one item is its report.
+/// The failure of one item is its report. An error means that plan or reports could not be kept
+/// ([`Spool`](crate::spool::Spool)): then no further item is begun, and what was begun is brought to its end, because an
+/// item that is being replaced is gone for a while.
 pub async fn execute(
     plan: &Plan,
     manifest: &Manifest,
@@ -39,36 +47,50 @@ pub async fn execute(
     options: &Options,
     resumed: bool,
     progress: &Progress,
-) -> Vec<ItemReport> {
+) -> Result<Rows<ItemReport>> {
     progress.expect(plan.steps.len() as u64);
     let safety = Safety::take(plan, repository, target, options.concurrency);
     let safety = safety.instrument(debug_span!("safetyCopies")).await;
     let run = Run { manifest, repository, target, safety: &safety, on_deleted: options.on_deleted, resumed, progress };
-    let mut reports = Vec::with_capacity(plan.steps.len());
+    let (mut reports, mut numbers) = (Rows::default(), Vec::with_capacity(plan.steps.len()));
+    let (mut failure, stopped) = (None, AtomicBool::new(false));
     // Certificates first: each brings a key and a secret, whose names nothing else may take before.
     for certificates in [true, false] {
-        let steps: Vec<&Step> =
-            plan.steps.iter().filter(|step| (step.item.kind == Kind::Certificates) == certificates).collect();
-        let running = stream::iter(0..steps.len()).map(|index| run.step(steps[index]));
-        let mut running = running.buffer_unordered(options.concurrency);
         let batch = async {
-            while let Some(report) = running.next().await {
-                reports.push(report);
+            let is_of_batch = |step: &Step| (step.item.kind == Kind::Certificates) == certificates;
+            let steps = plan.steps.iter().enumerate();
+            let steps = steps.filter(|(_, step)| step.as_ref().map_or(true, is_of_batch));
+            let steps = steps.take_while(|_| !stopped.load(Ordering::Relaxed));
+            let running = stream::iter(steps).map(|(number, step)| run.numbered(number, step));
+            let mut running = pin!(running.buffer_unordered(options.concurrency));
+            let before = numbers.len();
+            while let Some(ended) = running.next().await {
+                let kept = ended.and_then(|(number, report)| {
+                    reports.push(&report)?;
+                    numbers.push(number);
+                    Ok(())
+                });
+                if let Err(error) = kept {
+                    stopped.store(true, Ordering::Relaxed);
+                    failure.get_or_insert(error);
+                }
             }
+            Span::current().record("items", numbers.len() - before);
         };
-        batch.instrument(debug_span!("items", certificates, items = steps.len())).await;
+        batch.instrument(debug_span!("items", certificates, items = Empty)).await;
     }
-    reports.sort_unstable_by(|a, b| a.item.cmp(&b.item));
-    reports
+    reports.sort_by_keys(numbers);
+    failure.map_or(Ok(reports), Err)
 }
 
-/// The state of a restore as a whole.
-pub fn status(reports: &[ItemReport]) -> Status {
-    let good = reports.iter().filter(|report| report.outcome.is_good()).count();
-    match good {
-        _ if good == reports.len() => Status::Succeeded,
-        0 => Status::Failed,
-        _ => Status::PartiallySucceeded,
+/// The state of a restore as a whole, by how its items ended.
+pub fn status(outcomes: impl IntoIterator<Item = Outcome>) -> Status {
+    let (mut good, mut bad) = (false, false);
+    outcomes.into_iter().for_each(|outcome| *if outcome.is_good() { &mut good } else { &mut bad } = true);
+    match (good, bad) {
+        (_, false) => Status::Succeeded,
+        (false, true) => Status::Failed,
+        (true, true) => Status::PartiallySucceeded,
     }
 }
 
@@ -83,8 +105,13 @@ pub(super) struct Run<'a> {
 }
 
 impl Run<'_> {
-    async fn step(&self, step: &Step) -> ItemReport {
-        let result = match (step.action, self.manifest.item(&step.item)) {
+    async fn numbered(&self, number: usize, step: Result<Step>) -> Result<(usize, ItemReport)> {
+        Ok((number, self.step(&step?).await?))
+    }
+
+    async fn step(&self, step: &Step) -> Result<ItemReport> {
+        let item = self.manifest.items.get(&step.item)?;
+        let result = match (step.action, &item) {
             (Action::AlreadyPresent, _) => {
                 self.progress.advance(0);
                 let problem = step.reason.as_ref().map(|reason| {
@@ -92,7 +119,7 @@ impl Run<'_> {
                     Problem::from(&Error::new(ErrorKind::Conflict, message).at(step.item.to_string()))
                 });
                 let (item, version) = (step.item.clone(), Some(step.version.clone()));
-                return ItemReport { item, outcome: Outcome::AlreadyPresent, version, problem };
+                return Ok(ItemReport { item, outcome: Outcome::AlreadyPresent, version, problem });
             }
             (Action::Restore, Some(item)) => self.restore(item).await,
             (Action::Recover, Some(item)) => self.recover(item).await,
@@ -103,15 +130,15 @@ impl Run<'_> {
                 let message = format!("{} was not restored into vault {}: {reason}", item.id, self.target.name());
                 self.progress.advance(0);
                 let problem = Some(Problem::from(&Error::new(ErrorKind::Conflict, message).at(item.id.to_string())));
-                return ItemReport { item: step.item.clone(), outcome, version: None, problem };
+                return Ok(ItemReport { item: step.item.clone(), outcome, version: None, problem });
             }
             (_, None) => Err(Error::new(
                 ErrorKind::Internal,
                 format!("The plan names {}, which is not in backup {}.", step.item, self.manifest.header.backup_id),
             )),
         };
-        let bytes = self.manifest.item(&step.item).map_or(0, |item| item.size);
-        match result {
+        let bytes = item.map_or(0, |item| item.size);
+        Ok(match result {
             Ok((outcome, version)) => {
                 self.progress.advance(if matches!(outcome, Outcome::Restored | Outcome::Replaced) { bytes } else { 0 });
                 ItemReport { item: step.item.clone(), outcome, version, problem: None }
@@ -121,7 +148,7 @@ impl Run<'_> {
                 let problem = Some(Problem::from(&error));
                 ItemReport { item: step.item.clone(), outcome: Outcome::Failed, version: None, problem }
             }
-        }
+        })
     }
 
     async fn restore(&self, item: &Item) -> Result<(Outcome, Option<Box<str>>)> {

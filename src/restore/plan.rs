@@ -1,6 +1,9 @@
 //! Looks at the target and says what a restore would do.
 
-use std::collections::HashMap;
+use std::{
+    collections::{BTreeMap, HashMap},
+    pin::pin,
+};
 
 use futures::{StreamExt as _, TryStreamExt as _, stream};
 use serde::{Deserialize, Serialize};
@@ -10,8 +13,12 @@ use super::{OnConflict, OnDeleted, Options, execute::differences};
 use crate::{
     error::{Error, ErrorKind, Result},
     model::{BackupId, ItemId, Kind, VaultName, did_you_mean, filter::ItemFilter},
-    repository::manifest::{Item, Manifest},
-    vault::{Current, Vault},
+    repository::{
+        items::Items,
+        manifest::{Item, Manifest},
+    },
+    rows::Rows,
+    vault::{Current, Listed, Vault},
 };
 
 /// What will be done, item by item.
@@ -31,7 +38,7 @@ pub struct Plan {
     #[serde(default)]
     pub estimated_seconds: u64,
     /// The items in the order in which they are dealt with.
-    pub steps: Vec<Step>,
+    pub steps: Rows<Step>,
 }
 
 /// What will be done with one item.
@@ -69,6 +76,10 @@ pub enum Action {
 }
 
 impl Action {
+    /// All of them.
+    pub const ALL: [Self; 6] =
+        [Self::Restore, Self::AlreadyPresent, Self::Recover, Self::Replace, Self::Skip, Self::Blocked];
+
     /// The word used in JSON and in tables.
     pub fn as_str(self) -> &'static str {
         match self {
@@ -84,53 +95,71 @@ impl Action {
 
 impl Plan {
     /// Why nothing may be restored at all, if so: the conflicts of a plan whose conflicts are to fail it.
-    pub fn refusal(&self, options: &Options) -> Option<Error> {
+    pub fn refusal(&self, options: &Options) -> Result<Option<Error>> {
         if options.on_conflict != OnConflict::Fail && options.on_deleted != OnDeleted::Fail {
-            return None;
+            return Ok(None);
         }
-        let blocked: Vec<&Step> = self.steps.iter().filter(|step| step.action == Action::Blocked).collect();
-        let first = blocked.first()?;
-        let message = format!(
-            "Nothing was restored into vault {}, because {} cannot be restored and conflicts are to fail the restore; \
-             the first is {}: {} Choose items, or skip conflicts.",
-            self.target_vault,
-            if blocked.len() == 1 { "one item".to_owned() } else { format!("{} items", blocked.len()) },
-            first.item,
-            first.reason.as_deref().unwrap_or("its name is in use.")
-        );
-        Some(Error::new(ErrorKind::Conflict, message).at(first.item.to_string()))
+        let (mut first, mut count) = (None, 0);
+        for step in self.steps.iter() {
+            let step = step?;
+            if step.action == Action::Blocked {
+                count += 1;
+                first.get_or_insert(step);
+            }
+        }
+        Ok(first.map(|first| {
+            let message = format!(
+                "Nothing was restored into vault {}, because {} cannot be restored and conflicts are to fail the \
+                 restore; the first is {}: {} Choose items, or skip conflicts.",
+                self.target_vault,
+                if count == 1 { "one item".to_owned() } else { format!("{count} items") },
+                first.item,
+                first.reason.as_deref().unwrap_or("its name is in use.")
+            );
+            Error::new(ErrorKind::Conflict, message).at(first.item.to_string())
+        }))
     }
 
-    /// How many items have each action.
-    pub fn count(&self, action: Action) -> usize {
-        self.steps.iter().filter(|step| step.action == action).count()
+    /// How many items have each action that any has.
+    pub fn counts(&self) -> Result<BTreeMap<Action, u64>> {
+        let mut counts = BTreeMap::new();
+        for step in self.steps.iter() {
+            *counts.entry(step?.action).or_default() += 1;
+        }
+        Ok(counts)
     }
 }
 
 /// Looks at the target and says what a restore would do. Changes nothing.
 pub async fn plan(manifest: &Manifest, target: &Vault, options: &Options) -> Result<Plan> {
     let chosen = chosen(manifest, &options.filter)?;
-    let taken = Taken::look(target).await?;
-    let steps: Vec<Step> = stream::iter(0..chosen.len())
-        .map(|index| step(chosen[index], target, &taken, options))
-        .buffered(options.concurrency)
-        .try_collect()
-        .await?;
-    Ok(Plan {
+    let taken = Taken::look(target, &chosen).await?;
+    let planning = stream::iter(chosen.iter().zip(taken.names.iter().copied()));
+    let planning = planning.map(|(item, names)| step(item, names, target, &taken, options));
+    let mut planning = pin!(planning.buffered(options.concurrency));
+    let mut plan = Plan {
         backup_id: manifest.header.backup_id.clone(),
         vault: manifest.header.vault.clone(),
         target_vault: target.name().clone(),
         safety_backup: None,
-        estimated_seconds: estimate(&steps, target.pacing().restores_per_second()),
-        steps,
-    })
+        estimated_seconds: 0,
+        steps: Rows::default(),
+    };
+    // Restores are the slowest of all requests, so that they alone count.
+    let mut restores: u32 = 0;
+    while let Some(step) = planning.try_next().await? {
+        restores += u32::from(matches!(step.action, Action::Restore | Action::Replace));
+        plan.steps.push(&step)?;
+    }
+    plan.estimated_seconds = (f64::from(restores) / target.pacing().restores_per_second()).ceil() as u64;
+    Ok(plan)
 }
 
 /// The items that are to be restored. Patterns that match nothing are a mistake.
-pub fn chosen<'a>(manifest: &'a Manifest, filter: &ItemFilter) -> Result<Vec<&'a Item>> {
-    let chosen: Vec<&Item> = manifest.items.iter().filter(|item| filter.matches(&item.id)).collect();
+pub fn chosen(manifest: &Manifest, filter: &ItemFilter) -> Result<Items> {
+    let chosen = manifest.items.filtered(|_, id| filter.matches(id));
     if chosen.is_empty() && !manifest.items.is_empty() {
-        let names: Vec<String> = manifest.items.iter().map(|item| item.id.to_string()).collect();
+        let names: Vec<String> = manifest.items.ids().map(|id| id.to_string()).collect();
         let wanted = filter.patterns().iter().filter(|pattern| !pattern.starts_with('!'));
         let message = format!(
             "No item of backup {} matches {}. `keyvault-backup show` lists its {} items.{}",
@@ -144,31 +173,72 @@ pub fn chosen<'a>(manifest: &'a Manifest, filter: &ItemFilter) -> Result<Vec<&'a
     Ok(chosen)
 }
 
-/// Restores are the slowest of all requests, so that they alone count.
-fn estimate(steps: &[Step], restores_per_second: f64) -> u64 {
-    let restores = steps.iter().filter(|step| matches!(step.action, Action::Restore | Action::Replace)).count();
-    (restores as f64 / restores_per_second).ceil() as u64
-}
-
-/// The names in use in the target.
+/// What is known of the target.
 struct Taken {
-    /// Whether the item is managed.
-    active: HashMap<ItemId, bool>,
-    deleted: HashMap<ItemId, bool>,
+    /// For each chosen item, who holds its name.
+    names: Vec<Names>,
     /// Why items of a kind cannot be deleted and purged, by kind, asked once.
     irremovable: HashMap<Kind, OnceCell<Option<String>>>,
 }
 
+/// Which items of the target bear the name of an item: a bit for each kind of active and of deleted ones, and two for
+/// whether the one of the same kind is managed. A target may hold as many items as the backup, so that this is small.
+#[derive(Clone, Copy, Debug, Default)]
+struct Names(u8);
+
+/// Where an item of the target is.
+#[derive(Clone, Copy, Debug)]
+enum Place {
+    Active,
+    Deleted,
+}
+
+impl Names {
+    fn bit(kind: Kind, place: Place) -> u8 {
+        1 << (kind as u8 + 3 * place as u8)
+    }
+
+    fn managed_bit(place: Place) -> u8 {
+        1 << (6 + place as u8)
+    }
+
+    /// Whether an item of that kind bears the name.
+    fn held_by(self, kind: Kind, place: Place) -> bool {
+        self.0 & Self::bit(kind, place) != 0
+    }
+
+    fn is_managed(self, place: Place) -> bool {
+        self.0 & Self::managed_bit(place) != 0
+    }
+}
+
 impl Taken {
-    async fn look(target: &Vault) -> Result<Self> {
-        let (mut active, mut deleted) = (HashMap::new(), HashMap::new());
+    async fn look(target: &Vault, chosen: &Items) -> Result<Self> {
+        let mut names = vec![Names::default(); chosen.len()];
+        let mut note = |listed: Listed, place: Place| {
+            let Listed { item: ItemId { kind, name }, managed, .. } = listed;
+            for of in Kind::ALL {
+                let Some(names) = chosen.place(&ItemId { kind: of, name: name.clone() }).map(|at| &mut names[at])
+                else {
+                    continue;
+                };
+                names.0 |= Names::bit(kind, place);
+                if managed && of == kind {
+                    names.0 |= Names::managed_bit(place);
+                }
+            }
+        };
         for kind in Kind::ALL {
-            let listed: Vec<_> = target.list(kind).try_collect().await?;
-            active.extend(listed.into_iter().map(|listed| (listed.item, listed.managed)));
-            let listed: Vec<_> = target.list_deleted(kind).try_collect().await?;
-            deleted.extend(listed.into_iter().map(|listed| (listed.item, listed.managed)));
+            let mut listing = pin!(target.list(kind));
+            while let Some(listed) = listing.try_next().await? {
+                note(listed, Place::Active);
+            }
+            let mut listing = pin!(target.list_deleted(kind));
+            while let Some(listed) = listing.try_next().await? {
+                note(listed, Place::Deleted);
+            }
         }
-        Ok(Self { active, deleted, irremovable: Kind::ALL.map(|kind| (kind, OnceCell::new())).into() })
+        Ok(Self { names, irremovable: Kind::ALL.map(|kind| (kind, OnceCell::new())).into() })
     }
 
     /// Why the item cannot be deleted and purged. Purge protection is the vault's, rights are the kind's, so one item
@@ -179,40 +249,40 @@ impl Taken {
             None => target.why_not_removable(item).await,
         }
     }
-
-    /// The item of another kind that keeps this one from its name: a certificate owns a key and a secret of its name.
-    fn in_the_way(&self, item: &ItemId) -> Option<String> {
-        let named = |kind| ItemId { kind, name: item.name.clone() };
-        if item.kind != Kind::Certificates {
-            let certificate = named(Kind::Certificates);
-            let managed = |names: &HashMap<ItemId, bool>| names.get(item) == Some(&true);
-            if self.active.contains_key(&certificate) || managed(&self.active) {
-                return Some(format!("its name belongs to {certificate}, which is in the target vault."));
-            }
-            if self.deleted.contains_key(&certificate) || managed(&self.deleted) {
-                return Some(format!(
-                    "its name belongs to {certificate}, which is deleted but not purged in the target."
-                ));
-            }
-            return None;
-        }
-        let own = self.active.contains_key(item) || self.deleted.contains_key(item);
-        [Kind::Keys, Kind::Secrets].into_iter().map(named).filter(|_| !own).find_map(|other| {
-            if self.active.contains_key(&other) {
-                return Some(format!("{other} is in the target vault, and a certificate needs that name for itself."));
-            }
-            self.deleted.contains_key(&other).then(|| {
-                format!("{other} is deleted but not purged in the target vault, and a certificate needs that name.")
-            })
-        })
-    }
 }
 
-async fn step(item: &Item, target: &Vault, taken: &Taken, options: &Options) -> Result<Step> {
+/// The item of another kind that keeps this one from its name: a certificate owns a key and a secret of its name.
+fn in_the_way(item: &ItemId, names: Names) -> Option<String> {
+    let named = |kind| ItemId { kind, name: item.name.clone() };
+    if item.kind != Kind::Certificates {
+        let held = |place| names.held_by(Kind::Certificates, place) || names.is_managed(place);
+        let certificate = named(Kind::Certificates);
+        if held(Place::Active) {
+            return Some(format!("its name belongs to {certificate}, which is in the target vault."));
+        }
+        return held(Place::Deleted)
+            .then(|| format!("its name belongs to {certificate}, which is deleted but not purged in the target."));
+    }
+    if names.held_by(item.kind, Place::Active) || names.held_by(item.kind, Place::Deleted) {
+        return None;
+    }
+    [Kind::Keys, Kind::Secrets].into_iter().find_map(|kind| {
+        let other = named(kind);
+        if names.held_by(kind, Place::Active) {
+            return Some(format!("{other} is in the target vault, and a certificate needs that name for itself."));
+        }
+        names.held_by(kind, Place::Deleted).then(|| {
+            format!("{other} is deleted but not purged in the target vault, and a certificate needs that name.")
+        })
+    })
+}
+
+async fn step(item: Result<Item>, names: Names, target: &Vault, taken: &Taken, options: &Options) -> Result<Step> {
+    let item = &item?;
     let plain = |action, reason: &str| (action, Some(reason.to_owned()));
-    let (action, reason) = if let Some(reason) = taken.in_the_way(&item.id) {
+    let (action, reason) = if let Some(reason) = in_the_way(&item.id, names) {
         (Action::Blocked, Some(reason))
-    } else if taken.active.contains_key(&item.id) {
+    } else if names.held_by(item.id.kind, Place::Active) {
         match target.current(&item.id, None).await? {
             Some(current) if current.may_be(&item.version) => (Action::AlreadyPresent, changed(item, &current)),
             Some(current) => {
@@ -221,7 +291,7 @@ async fn step(item: &Item, target: &Vault, taken: &Taken, options: &Options) -> 
             // Deleted since it was listed; the name is not free before it is purged.
             None => plain(Action::Blocked, "it is being deleted in the target vault just now."),
         }
-    } else if taken.deleted.contains_key(&item.id) {
+    } else if names.held_by(item.id.kind, Place::Deleted) {
         let version = target.deleted(&item.id).await?.and_then(|deleted| deleted.version);
         match (options.on_deleted, version) {
             (OnDeleted::Fail, _) => plain(Action::Blocked, "its name is held by a deleted item in the target."),

@@ -5,7 +5,7 @@
 //! instead of remembering: the old version means that nothing was deleted yet, the new one that it is done, and nothing
 //! that an earlier attempt has begun.
 
-use std::collections::HashMap;
+use std::{collections::HashMap, pin::pin};
 
 use futures::{StreamExt as _, stream};
 use tokio::time::Instant;
@@ -21,15 +21,19 @@ use crate::{
     repository::{
         Repository, Selector,
         draft::{Commit, Draft},
+        items::{Collector, Items},
         manifest::{Counts, FORMAT_VERSION, Header, Item, Manifest},
     },
     vault::Vault,
 };
 
 /// The committed safety copies of what is to be replaced. Nothing is deleted without one.
+#[derive(Default)]
 pub(super) struct Safety {
-    copies: HashMap<ItemId, Item>,
+    copies: Items,
     failures: HashMap<ItemId, Error>,
+    /// Why no copy at all could be kept.
+    failure: Option<Error>,
     name: String,
 }
 
@@ -37,31 +41,28 @@ impl Safety {
     /// Backs up everything that the plan replaces and commits it as one labelled backup of the target, or finds the one
     /// that an earlier attempt has committed.
     pub(super) async fn take(plan: &Plan, repository: &Repository, target: &Vault, concurrency: usize) -> Self {
-        let steps: Vec<&Step> = plan.steps.iter().filter(|step| step.action == Action::Replace).collect();
-        let mut safety = Self { copies: HashMap::new(), failures: HashMap::new(), name: String::new() };
-        if steps.is_empty() {
-            return safety;
-        }
-        if let Err(error) = safety.fill(plan, &steps, repository, target, concurrency).await {
-            // Without a committed copy nothing may be deleted.
-            let why = error.chain();
-            safety.copies.clear();
-            for step in steps {
-                let message = format!("{} was not replaced, because no safety copy could be kept: {why}", step.item);
-                safety.failures.insert(step.item.clone(), Error::new(error.kind(), message).at(step.item.to_string()));
-            }
+        let mut safety = Self::default();
+        if replaced(plan).next().is_some()
+            && let Err(error) = safety.fill(plan, repository, target, concurrency).await
+        {
+            safety.copies = Items::default();
+            safety.failure = Some(error);
         }
         safety
     }
 
-    async fn fill(
-        &mut self,
-        plan: &Plan,
-        steps: &[&Step],
-        repository: &Repository,
-        target: &Vault,
-        concurrency: usize,
-    ) -> Result<()> {
+    /// Why an item must not be replaced, if so.
+    fn refusal(&self, item: &ItemId) -> Option<Error> {
+        let refused = |error: &Error, message| Error::new(error.kind(), message).at(item.to_string());
+        if let Some(error) = &self.failure {
+            let why = error.chain();
+            let message = format!("{item} was not replaced, because no safety copy could be kept: {why}");
+            return Some(refused(error, message));
+        }
+        self.failures.get(item).map(|error| refused(error, error.chain()))
+    }
+
+    async fn fill(&mut self, plan: &Plan, repository: &Repository, target: &Vault, concurrency: usize) -> Result<()> {
         let id = plan.safety_backup.clone().ok_or_else(|| {
             Error::new(ErrorKind::Internal, "The plan replaces items and names no backup for their safety copies.")
         })?;
@@ -72,16 +73,15 @@ impl Safety {
         let manifest = if draft.committed().await?.is_some() {
             repository.open(&repository.find(target.name(), &Selector::Id(id)).await?).await?
         } else {
-            self.copy(plan, steps, &draft, target, id.started(), concurrency).await?
+            self.copy(plan, &draft, target, id.started(), concurrency).await?
         };
-        self.copies.extend(manifest.items.into_iter().map(|item| (item.id.clone(), item)));
+        self.copies = manifest.items;
         Ok(())
     }
 
     async fn copy(
         &mut self,
         plan: &Plan,
-        steps: &[&Step],
         draft: &Draft,
         target: &Vault,
         started: Timestamp,
@@ -89,22 +89,22 @@ impl Safety {
     ) -> Result<Manifest> {
         let start = Instant::now();
         let clock = || started.plus(start.elapsed());
-        let copies = stream::iter(0..steps.len()).map(|index| copy_of(steps[index], draft, target, &clock));
-        let copies: Vec<_> = copies.buffered(concurrency).collect().await;
-        let mut items = Vec::new();
-        for (step, copy) in steps.iter().zip(copies) {
+        let copies = stream::iter(replaced(plan)).map(|step| copy_for(step, draft, target, &clock));
+        let mut copies = pin!(copies.buffered(concurrency));
+        let (mut items, mut counts) = (Collector::default(), Counts::default());
+        while let Some((item, copy)) = copies.next().await.transpose()? {
             match copy {
-                Ok(Some(item)) => items.push(item),
+                Ok(Some(copy)) => {
+                    counts.add(copy.id.kind, copy.size);
+                    items.push(&copy)?;
+                }
                 // Nothing is there to be lost.
                 Ok(None) => (),
-                Err(error) => {
-                    self.failures.insert(step.item.clone(), error);
-                }
+                Err(error) => drop(self.failures.insert(item, error)),
             }
         }
-        items.sort_unstable_by(|a, b| a.id.cmp(&b.id));
-        let mut counts = Counts { read: items.len() as u64, ..Counts::default() };
-        items.iter().for_each(|item| counts.add(item.id.kind, item.size));
+        let items = items.finish()?;
+        counts.read = items.len() as u64;
         let header = Header {
             format_version: FORMAT_VERSION,
             tool_version: env!("CARGO_PKG_VERSION").to_owned(),
@@ -117,7 +117,7 @@ impl Safety {
             full: true,
             label: draft.label().cloned(),
             previous_backup: None,
-            filter: items.iter().map(|item| item.id.to_string()).collect(),
+            filter: items.ids().map(|item| item.to_string()).collect(),
             guard: None,
             counts,
             failures: Vec::new(),
@@ -133,6 +133,22 @@ impl Safety {
             }
         }
     }
+}
+
+/// The steps that replace something.
+fn replaced(plan: &Plan) -> impl Iterator<Item = Result<Step>> + '_ {
+    plan.steps.iter().filter(|step| step.as_ref().map_or(true, |step| step.action == Action::Replace))
+}
+
+async fn copy_for(
+    step: Result<Step>,
+    draft: &Draft,
+    target: &Vault,
+    clock: &(dyn Fn() -> Timestamp + Sync),
+) -> Result<(ItemId, Result<Option<Item>>)> {
+    let step = step?;
+    let copy = copy_of(&step, draft, target, clock).await;
+    Ok((step.item, copy))
 }
 
 /// Backs up what holds the name now, after recovering it if it is deleted; nothing when it is the wanted version
@@ -157,13 +173,13 @@ async fn copy_of(
 impl Run<'_> {
     /// Puts the item of the backup in the place of what holds its name.
     pub(super) async fn replace(&self, item: &Item) -> Result<(Outcome, Option<Box<str>>)> {
-        if let Some(error) = self.safety.failures.get(&item.id) {
-            return Err(Error::new(error.kind(), error.chain()).at(item.id.to_string()));
+        if let Some(refusal) = self.safety.refusal(&item.id) {
+            return Err(refusal);
         }
         // A damaged backup is found before anything is deleted.
         let backup = self.repository.read_item(item).await?;
-        let old = self.safety.copies.get(&item.id);
-        match (self.target.current(&item.id, None).await?, old) {
+        let old = self.safety.copies.get(&item.id)?;
+        match (self.target.current(&item.id, None).await?, &old) {
             (Some(current), _) if current.may_be(&item.version) => {
                 self.compare(item, &current)?;
                 return Ok((Outcome::Replaced, Some(current.version)));
@@ -181,7 +197,7 @@ impl Run<'_> {
             // An earlier attempt has deleted it, or nobody ever held the name.
             (None, _) => (),
         }
-        let Some(old) = old else {
+        let Some(old) = &old else {
             let current = self.bring_back(item, &backup, Held::LeaveAlone).await?;
             self.compare(item, &current)?;
             return Ok((Outcome::Replaced, Some(current.version)));

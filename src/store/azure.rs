@@ -5,6 +5,7 @@
 
 #![allow(clippy::disallowed_types, reason = "this module is Blob Storage's door")]
 
+mod body;
 mod lease;
 mod listing;
 mod refusal;
@@ -32,7 +33,7 @@ use self::lease::AzureLease;
 pub use self::lease::all_given_back;
 use self::refusal::{Answer, Deed, explain};
 use self::retry::{deadline, with_retries};
-use super::{Create, Entry, LEASE, Lease, Store, check_name};
+use super::{Content, Create, Entry, LEASE, Lease, Store, check_name};
 use crate::error::{Error, ErrorKind, Result};
 
 /// A blob container.
@@ -101,7 +102,7 @@ impl AzureStore {
         &self,
         deadline: Instant,
         name: &str,
-        bytes: Bytes,
+        content: Content,
         options: BlobClientUploadOptions<'_>,
     ) -> azure_core::Result<()> {
         let blob = self.container.blob_client(name);
@@ -112,11 +113,11 @@ impl AzureStore {
             partition_size: Some(NonZero::<u64>::MAX),
             ..options
         };
-        with_retries(deadline, || blob.upload(bytes.clone().into(), Some(options.clone()))).await.map(drop)
+        with_retries(deadline, || blob.upload(body::of(&content).into(), Some(options.clone()))).await.map(drop)
     }
 
-    async fn create_by(&self, deadline: Instant, name: &str, bytes: Bytes) -> Result<Create> {
-        let Err(error) = self.put(deadline, name, bytes, BlobClientUploadOptions::default().if_not_exists()).await
+    async fn create_by(&self, deadline: Instant, name: &str, content: Content) -> Result<Create> {
+        let Err(error) = self.put(deadline, name, content, BlobClientUploadOptions::default().if_not_exists()).await
         else {
             return Ok(Create::Created);
         };
@@ -163,14 +164,14 @@ impl AzureStore {
 
 #[async_trait]
 impl Store for AzureStore {
-    async fn create(&self, name: &str, bytes: Bytes) -> Result<Create> {
+    async fn create(&self, name: &str, content: Content) -> Result<Create> {
         check_name(name)?;
-        self.create_by(deadline(), name, bytes).await
+        self.create_by(deadline(), name, content).await
     }
 
-    async fn replace(&self, name: &str, bytes: Bytes) -> Result<()> {
+    async fn replace(&self, name: &str, content: Content) -> Result<()> {
         check_name(name)?;
-        self.put(deadline(), name, bytes, BlobClientUploadOptions::default())
+        self.put(deadline(), name, content, BlobClientUploadOptions::default())
             .await
             .map_err(|error| explain(error, Deed::Replace, name, &self.described))
     }
@@ -227,7 +228,7 @@ impl Store for AzureStore {
             if made || !Answer::of(&error).is_some_and(|answer| answer.says_there_is_no_blob()) {
                 return Err(explain(error, Deed::Lease, name, &self.described));
             }
-            self.create_by(deadline, name, Bytes::new()).await?;
+            self.create_by(deadline, name, Bytes::new().into()).await?;
             made = true;
         }
     }

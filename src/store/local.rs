@@ -25,7 +25,7 @@ use futures::{StreamExt, TryStreamExt};
 use tempfile::{NamedTempFile, PersistError};
 
 use self::walk::Walk;
-use super::{Create, Entry, Lease, Store, busy, check_name};
+use super::{Content, Create, Entry, Lease, Store, busy, check_name};
 use crate::error::{Error, ErrorKind, Result};
 
 /// Holds files that are still being written. `+` stands in no blob name.
@@ -40,6 +40,9 @@ const LEFTOVER: Duration = Duration::from_secs(24 * 60 * 60);
 /// How often a write tries again when its folder vanishes under it because another blob in it was the last and is
 /// deleted at that moment.
 const TRIES: usize = 10;
+
+/// How much of a blob is written at once, in bytes.
+const AT_ONCE: usize = 128 * 1024;
 
 /// Blobs in a directory. A clone is another handle on the same directory.
 #[derive(Clone, Debug)]
@@ -78,13 +81,13 @@ impl LocalStore {
 
 #[async_trait]
 impl Store for LocalStore {
-    async fn create(&self, name: &str, bytes: Bytes) -> Result<Create> {
-        self.run("write", name, move |directory, name| directory.create(name, &bytes)).await
+    async fn create(&self, name: &str, content: Content) -> Result<Create> {
+        self.run("write", name, move |directory, name| directory.create(name, &content)).await
     }
 
-    async fn replace(&self, name: &str, bytes: Bytes) -> Result<()> {
+    async fn replace(&self, name: &str, content: Content) -> Result<()> {
         let done = self.run("replace", name, move |directory, name| {
-            directory.unless_leased(name, || directory.replace(name, &bytes))
+            directory.unless_leased(name, || directory.replace(name, &content))
         });
         done.await?.ok_or_else(|| busy(name))
     }
@@ -126,7 +129,7 @@ impl Store for LocalStore {
 
     async fn lease(&self, name: &str) -> Result<Box<dyn Lease>> {
         let lock = self.run("lease", name, Directory::lock).await?.ok_or_else(|| busy(name))?;
-        self.create(name, Bytes::new()).await?;
+        self.create(name, Bytes::new().into()).await?;
         Ok(Box::new(LocalLease { _lock: lock }))
     }
 
@@ -179,11 +182,11 @@ impl Directory {
         Ok(directory)
     }
 
-    fn create(&self, name: &str, bytes: &[u8]) -> io::Result<Create> {
+    fn create(&self, name: &str, content: &Content) -> io::Result<Create> {
         let path = self.root.join(name);
         let placed = match fs::symlink_metadata(&path) {
             Ok(_) => Err(Cause::AlreadyExists.into()),
-            Err(_) => self.place(&path, bytes, |file, path| file.persist_noclobber(path)),
+            Err(_) => self.place(&path, content, |file, path| file.persist_noclobber(path)),
         };
         match placed {
             Ok(()) => Ok(Create::Created),
@@ -199,8 +202,8 @@ impl Directory {
         }
     }
 
-    fn replace(&self, name: &str, bytes: &[u8]) -> io::Result<()> {
-        self.place(&self.root.join(name), bytes, |file, path| file.persist(path))
+    fn replace(&self, name: &str, content: &Content) -> io::Result<()> {
+        self.place(&self.root.join(name), content, |file, path| file.persist(path))
     }
 
     fn read(&self, name: &str, range: Range<u64>) -> io::Result<Bytes> {
@@ -241,13 +244,13 @@ impl Directory {
     fn place(
         &self,
         path: &Path,
-        bytes: &[u8],
+        content: &Content,
         place: impl Fn(NamedTempFile, &Path) -> Result<File, PersistError>,
     ) -> io::Result<()> {
         let partial = self.root.join(PARTIAL);
         self.make_folder(&partial)?;
         let mut file = NamedTempFile::new_in(partial)?;
-        file.write_all(bytes)?;
+        write(&mut file, content)?;
         file.as_file().sync_all()?;
         for _ in 0..TRIES {
             let error = match self.make_folder(folder_of(path)) {
@@ -330,6 +333,13 @@ fn taken(lock: Result<(), TryLockError>) -> io::Result<bool> {
         Err(TryLockError::WouldBlock) => Ok(false),
         Err(TryLockError::Error(error)) => Err(error),
     }
+}
+
+fn write(file: &mut impl Write, content: &Content) -> io::Result<()> {
+    (0..content.len()).step_by(AT_ONCE).try_for_each(|at| {
+        let part = content.read(at..at + AT_ONCE as u64).map_err(io::Error::other)?;
+        file.write_all(&part)
+    })
 }
 
 fn is_absence(error: &io::Error) -> bool {

@@ -17,7 +17,7 @@ use futures::StreamExt;
 use futures::stream::{self, BoxStream};
 use time::OffsetDateTime;
 
-use super::{Create, Entry, Lease, Store, check_name, is_listed};
+use super::{Content, Create, Entry, Lease, Store, check_name, is_listed, slice};
 use crate::error::{Error, ErrorKind, Result};
 
 /// Blobs in memory. A clone is another handle on the same blobs.
@@ -71,13 +71,15 @@ impl Default for MemoryStore {
 
 #[async_trait]
 impl Store for MemoryStore {
-    async fn create(&self, name: &str, bytes: Bytes) -> Result<Create> {
+    async fn create(&self, name: &str, content: Content) -> Result<Create> {
         check_name(name)?;
+        let bytes = content.read(0..u64::MAX)?;
         Ok(self.shared().create(name, bytes, (self.clock)()))
     }
 
-    async fn replace(&self, name: &str, bytes: Bytes) -> Result<()> {
+    async fn replace(&self, name: &str, content: Content) -> Result<()> {
         check_name(name)?;
+        let bytes = content.read(0..u64::MAX)?;
         let mut shared = self.shared();
         shared.refuse_leased(name)?;
         shared.blobs.insert(name.to_owned(), Blob { bytes, created: (self.clock)() });
@@ -96,9 +98,7 @@ impl Store for MemoryStore {
     }
 
     async fn read_part(&self, name: &str, range: Range<u64>) -> Result<Bytes> {
-        let whole = self.read(name).await?;
-        let within = |at| usize::try_from(at).map_or(whole.len(), |at| at.min(whole.len()));
-        Ok(whole.slice(within(range.start)..within(range.end.max(range.start))))
+        Ok(slice(&self.read(name).await?, range))
     }
 
     fn list(&self, prefix: &str, after: Option<&str>) -> BoxStream<'_, Result<Entry>> {

@@ -1,96 +1,54 @@
 //! How fast one vault is asked: politely below its quota, and slower as soon as it says so.
 //!
-//! [`Pace`] is the pure core: it says when the next request may go and learns from the answers. [`Pacing`] puts it into
-//! the pipeline of every client of one vault as a per-try policy, so that probes, pages and retries all count.
+//! The core is pure: [`pace`] finds out a quota, [`latency`] whether a vault is busy, and [`budget`] which quota a refusal
+//! means. [`Pacing`] puts them into the pipeline of every client of one vault as a per-try policy, so that probes, pages and
+//! retries all count. Why it is made like this: `docs/decisions/0025-pacing-finds-the-quota.md`.
+
+mod budget;
+mod latency;
+mod pace;
+mod sort;
 
 use std::{
-    collections::VecDeque,
     fmt,
     future::Future,
     sync::{
-        Arc, Mutex, PoisonError,
+        Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicU64, Ordering},
     },
     time::Duration,
 };
 
 use async_trait::async_trait;
-use azure_core::http::{
-    Context, Request, StatusCode,
-    headers::{AUTHORIZATION, RETRY_AFTER},
-    policies::{Policy, PolicyResult},
+use azure_core::{
+    http::{
+        Context, Request, StatusCode,
+        headers::{HeaderName, Headers, RETRY_AFTER},
+        policies::{Policy, PolicyResult},
+    },
+    time::parse_rfc7231,
 };
 use tokio::time::Instant;
 
+use self::{
+    budget::Budget,
+    pace::{Moment, Turns},
+    sort::Sort,
+};
+
 /// Requests per second without a setting: a quarter of the 4,000 transactions in 10 seconds that Azure grants a vault
 /// (Microsoft Learn, "Azure Key Vault service limits"), which leaves three quarters to the applications.
-pub const DEFAULT_REQUESTS_PER_SECOND: f64 = 100.0;
+pub const DEFAULT_REQUESTS_PER_SECOND: f64 = pace::QUOTA / 4.0;
 
-/// One request in so many may be a restore: 25 restores per second at [`DEFAULT_REQUESTS_PER_SECOND`], which is 250 of
-/// the 300 creations and imports in 10 seconds that Azure grants a vault (same page). It does not say where restores
-/// count; this is the smaller of the two possible quotas. Whoever raises the requests per second raises the restores
-/// with them; above 120 requests per second they exceed that quota, and the vault's refusals set the pace.
-pub const REQUESTS_PER_RESTORE: f64 = 4.0;
+/// From so many requests per second on, ten times the quota of a vault, the pace starts at the full rate and assumes nothing
+/// about quotas: no vault of Azure can be meant.
+pub const FOR_EMULATORS: f64 = pace::FOR_EMULATORS;
 
-/// A `Retry-After` longer than this is cut to it: the run goes on asking, slowly, instead of sleeping through its time.
-const LONGEST_PAUSE: Duration = Duration::from_secs(60);
+/// All vaults of a subscription in one region may together be asked so many times what one may (same page).
+pub const VAULTS_PER_SUBSCRIPTION: f64 = 5.0;
 
-/// The pause after the first refusal; doubled for each that follows. Microsoft's throttling guidance: 1, 2, 4, 8, 16 s.
-const FIRST_PAUSE: Duration = Duration::from_secs(1);
-const MOST_DOUBLINGS: u32 = 4;
-
-/// How long it takes to climb from nothing back to the full rate.
-const RECOVERY: Duration = Duration::from_secs(30);
-
-/// Never slower than this many requests per second: a run must come to an end.
-const SLOWEST: f64 = 0.5;
-
-/// When requests of one sort may go. Additive increase, multiplicative decrease.
-#[derive(Debug)]
-struct Pace {
-    most: f64,
-    rate: f64,
-    next: Instant,
-    /// Answers to requests sent before this moment say nothing new about the present rate.
-    slowed: Instant,
-    refusals_in_a_row: u32,
-}
-
-impl Pace {
-    fn new(requests_per_second: f64, now: Instant) -> Self {
-        Self { most: requests_per_second, rate: requests_per_second, next: now, slowed: now, refusals_in_a_row: 0 }
-    }
-
-    /// Reserves the next free moment for one request.
-    fn reserve(&mut self, now: Instant) -> Instant {
-        // A tenth of a second of unused time may be caught up: timers are not exact.
-        let earliest = now.checked_sub(Duration::from_millis(100)).unwrap_or(now);
-        let slot = self.next.max(earliest);
-        self.next = slot + Duration::from_secs_f64(1.0 / self.rate);
-        slot.max(now)
-    }
-
-    fn refused(&mut self, sent: Instant, retry_after: Option<Duration>, now: Instant) {
-        if sent < self.slowed {
-            return;
-        }
-        let pause = FIRST_PAUSE * 2_u32.pow(self.refusals_in_a_row.min(MOST_DOUBLINGS));
-        let pause = retry_after.unwrap_or(pause).min(LONGEST_PAUSE);
-        self.refusals_in_a_row += 1;
-        self.rate = (self.rate / 2.0).max(SLOWEST.min(self.most));
-        self.slowed = now;
-        self.next = self.next.max(now + pause);
-    }
-
-    fn answered(&mut self, sent: Instant) {
-        if sent >= self.slowed {
-            self.refusals_in_a_row = 0;
-            // Every answer earns the share of the full rate that brings it back within RECOVERY at the present pace.
-            let step = self.most / (RECOVERY.as_secs_f64() * self.rate);
-            self.rate = (self.rate + step).min(self.most);
-        }
-    }
-}
+/// A vault counts as throttled for so long after its last refusal: the windows in which Azure counts.
+const THROTTLED_FOR: Duration = Duration::from_secs(10);
 
 /// What the pacing of a vault has seen; for progress and events.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -101,35 +59,71 @@ pub struct Traffic {
     pub throttled: u64,
 }
 
+/// How a vault is paced at this moment; for people.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Look {
+    /// Requests per second that are allowed now.
+    pub requests_per_second: f64,
+    /// Whether the vault asked for fewer requests within the last ten seconds.
+    pub throttled: bool,
+    /// What was sent and refused so far.
+    pub traffic: Traffic,
+}
+
+/// What all vaults may be asked together.
+#[derive(Debug)]
+pub struct Total {
+    requests_per_second: f64,
+    start: Instant,
+    turns: Mutex<Turns>,
+}
+
+impl Total {
+    /// Allows so many requests per second to all vaults that share this.
+    pub fn new(requests_per_second: f64) -> Arc<Self> {
+        let turns = Mutex::new(Turns::new(Moment::ZERO));
+        Arc::new(Self { requests_per_second, start: Instant::now(), turns })
+    }
+
+    fn reserve(&self) -> Instant {
+        let mut turns = self.turns.lock().unwrap_or_else(PoisonError::into_inner);
+        self.start + turns.take(self.requests_per_second, self.start.elapsed())
+    }
+}
+
 /// The pacing of one vault, shared by all its clients.
 pub struct Pacing {
+    total: Option<Arc<Total>>,
+    start: Instant,
     inner: Mutex<Inner>,
 }
 
 struct Inner {
-    all: Pace,
-    restores: Pace,
+    budget: Budget,
     traffic: Traffic,
-    /// When 429s came, newest last, for the state shown to people.
-    refusals: VecDeque<Instant>,
+    refused: Option<Moment>,
 }
 
 impl Pacing {
-    /// Allows so many requests per second, of which one in [`REQUESTS_PER_RESTORE`] may be a restore.
+    /// Allows at most so many requests per second.
     pub fn new(requests_per_second: f64) -> Arc<Self> {
-        let now = Instant::now();
-        let inner = Inner {
-            all: Pace::new(requests_per_second, now),
-            restores: Pace::new(requests_per_second / REQUESTS_PER_RESTORE, now),
-            traffic: Traffic::default(),
-            refusals: VecDeque::new(),
-        };
-        Arc::new(Self { inner: Mutex::new(inner) })
+        Self::make(requests_per_second, None)
     }
 
-    /// How many restores a second are sent when nothing is refused.
+    /// The same for one of several vaults that share a total.
+    pub fn sharing(requests_per_second: f64, total: &Arc<Total>) -> Arc<Self> {
+        Self::make(requests_per_second, Some(total.clone()))
+    }
+
+    fn make(requests_per_second: f64, total: Option<Arc<Total>>) -> Arc<Self> {
+        let budget = Budget::new(requests_per_second, Moment::ZERO);
+        let inner = Mutex::new(Inner { budget, traffic: Traffic::default(), refused: None });
+        Arc::new(Self { total, start: Instant::now(), inner })
+    }
+
+    /// How many restores a second can be expected.
     pub fn restores_per_second(&self) -> f64 {
-        self.lock().restores.most
+        self.lock().budget.restores()
     }
 
     /// What was sent and refused so far.
@@ -139,37 +133,55 @@ impl Pacing {
 
     /// Whether the vault asked for fewer requests within the last ten seconds.
     pub fn is_throttled(&self) -> bool {
-        self.lock().refusals.back().is_some_and(|last| last.elapsed() < Duration::from_secs(10))
+        self.look().throttled
     }
 
-    fn lock(&self) -> std::sync::MutexGuard<'_, Inner> {
+    /// How the vault is paced at this moment.
+    pub fn look(&self) -> Look {
+        let inner = self.lock();
+        let throttled = inner.refused.is_some_and(|last| self.start.elapsed() < last + THROTTLED_FOR);
+        Look { requests_per_second: inner.budget.rate(), throttled, traffic: inner.traffic }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Inner> {
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn reserve(&self, restore: bool) -> Instant {
-        let mut inner = self.lock();
-        let now = Instant::now();
-        let slot = inner.all.reserve(now);
-        if restore { slot.max(inner.restores.reserve(now)) } else { slot }
+    /// Waits until the request may be sent.
+    async fn turn(&self, sort: Sort) {
+        loop {
+            let turn = self.start + self.lock().budget.reserve(sort, self.start.elapsed());
+            self.sleep(turn).await;
+            // Meanwhile another request may have been refused: then this turn is void.
+            if !self.lock().budget.holds(sort, self.start.elapsed()) {
+                break;
+            }
+        }
+        if let Some(total) = &self.total {
+            self.sleep(total.reserve()).await;
+        }
     }
 
-    fn learn(&self, restore: bool, sent: Instant, status: Option<StatusCode>, retry_after: Option<Duration>) {
+    async fn sleep(&self, until: Instant) {
+        let wait = until.saturating_duration_since(Instant::now());
+        // Nobody counts it when the caller has no time limit.
+        let _ = WAITED.try_with(|waited| waited.fetch_add(wait.as_millis() as u64, Ordering::Relaxed));
+        tokio::time::sleep_until(until).await;
+    }
+
+    fn learn(&self, sort: Sort, sent: Moment, answer: Option<(StatusCode, Option<Duration>)>) {
+        let now = self.start.elapsed();
         let mut inner = self.lock();
-        let inner = &mut *inner;
-        let now = Instant::now();
         inner.traffic.requests += 1;
-        let pace = if restore { &mut inner.restores } else { &mut inner.all };
-        match status {
-            Some(StatusCode::TooManyRequests) => {
+        match answer {
+            Some((StatusCode::TooManyRequests, retry_after)) => {
                 inner.traffic.throttled += 1;
-                inner.refusals.push_back(now);
-                if inner.refusals.len() > 100 {
-                    inner.refusals.pop_front();
-                }
-                pace.refused(sent, retry_after, now);
+                inner.refused = Some(now);
+                inner.budget.refused(sort, sent, retry_after, fastrand::f64(), now);
             }
-            Some(_) => pace.answered(sent),
-            None => (),
+            // A vault that fails says nothing about its quota.
+            Some((status, _)) if !status.is_server_error() => inner.budget.answered(sort, sent, now),
+            _ => (),
         }
     }
 }
@@ -183,22 +195,26 @@ impl fmt::Debug for Pacing {
 #[async_trait]
 impl Policy for Pacing {
     async fn send(&self, context: &Context, request: &mut Request, next: &[Arc<dyn Policy>]) -> PolicyResult {
-        let restore = is_restore(request);
-        let turn = self.reserve(restore);
-        let wait = turn.saturating_duration_since(Instant::now());
-        // Nobody counts it when the caller has no time limit.
-        let _ = WAITED.try_with(|waited| waited.fetch_add(wait.as_millis() as u64, Ordering::Relaxed));
-        tokio::time::sleep_until(turn).await;
-        let sent = Instant::now();
+        let sort = Sort::of(request);
+        self.turn(sort).await;
+        let sent = self.start.elapsed();
         let result = next[0].send(context, request, &next[1..]).await;
-        let response = result.as_ref().ok();
-        let retry_after = response.and_then(|response| {
-            let seconds: u64 = response.headers().get_optional_string(&RETRY_AFTER)?.trim().parse().ok()?;
-            Some(Duration::from_secs(seconds))
-        });
-        self.learn(restore, sent, response.map(|response| response.status()), retry_after);
+        let answer = result.as_ref().ok().map(|response| (response.status(), retry_after(response.headers())));
+        self.learn(sort, sent, answer);
         result
     }
+}
+
+/// How long the answer asks to wait, in either form of RFC 9110. A date is taken from that of the answer, so that no two
+/// clocks are compared; one that is past is no wait.
+fn retry_after(headers: &Headers) -> Option<Duration> {
+    let value = headers.get_optional_str(&RETRY_AFTER)?.trim();
+    if let Ok(seconds) = value.parse() {
+        return Some(Duration::from_secs(seconds));
+    }
+    let now = headers.get_optional_str(&HeaderName::from_static("date"))?;
+    let wait = parse_rfc7231(value).ok()? - parse_rfc7231(now.trim()).ok()?;
+    Some(wait.try_into().unwrap_or_default())
 }
 
 tokio::task_local! {
@@ -227,89 +243,29 @@ pub(super) async fn within<T>(limit: Duration, work: impl Future<Output = T>) ->
     }
 }
 
-/// Whether the request can create an item. Without a token it only asks which token is wanted: a run that restores many
-/// items at once begins with as many such questions, which must not take the turns of restores.
-fn is_restore(request: &Request) -> bool {
-    request.url().path().ends_with("/restore") && request.headers().get_optional_str(&AUTHORIZATION).is_some()
-}
-
 #[cfg(test)]
 mod tests {
-    use azure_core::http::{Method, Url};
-
     use super::*;
 
-    #[tokio::test(start_paused = true)]
-    async fn requests_are_spread_evenly_over_a_second() {
-        let start = Instant::now();
-        let mut pace = Pace::new(100.0, start);
-        let last = (0..1000).map(|_| pace.reserve(start)).last().unwrap();
-        let took = (last - start).as_secs_f64();
-        assert!((9.8..=10.0).contains(&took), "{took}");
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn one_burst_of_refusals_halves_the_rate_once_and_pauses() {
-        let start = Instant::now();
-        let mut pace = Pace::new(100.0, start);
-        for _ in 0..20 {
-            pace.refused(start, None, start + Duration::from_millis(5));
+    fn headers(pairs: &[(&'static str, &'static str)]) -> Headers {
+        let mut headers = Headers::new();
+        for (name, value) in pairs {
+            headers.insert(HeaderName::from_static(name), *value);
         }
-        assert!((pace.rate - 50.0).abs() < 0.01, "{}", pace.rate);
-        assert!(pace.reserve(start) >= start + FIRST_PAUSE);
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn a_retry_after_is_honoured_and_bounded() {
-        let start = Instant::now();
-        let mut pace = Pace::new(100.0, start);
-        pace.refused(start, Some(Duration::from_secs(7)), start);
-        assert_eq!(pace.reserve(start), start + Duration::from_secs(7));
-        let mut pace = Pace::new(100.0, start);
-        pace.refused(start, Some(Duration::from_secs(3600)), start);
-        assert_eq!(pace.reserve(start), start + LONGEST_PAUSE);
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn the_full_rate_is_back_half_a_minute_after_the_last_refusal() {
-        let mut now = Instant::now();
-        let mut pace = Pace::new(100.0, now);
-        for _ in 0..10 {
-            pace.refused(now, None, now);
-            now += Duration::from_secs(20);
-        }
-        assert!(pace.rate < 1.0);
-        let calm = now;
-        while pace.rate < 100.0 {
-            now = pace.reserve(now);
-            pace.answered(now);
-        }
-        assert!((now - calm) < Duration::from_secs(60), "{:?}", now - calm);
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn restores_are_a_quarter_of_the_requests_whatever_the_rate() {
-        for (requests, restores) in [(DEFAULT_REQUESTS_PER_SECOND, 25), (4.0 * DEFAULT_REQUESTS_PER_SECOND, 100)] {
-            let start = Instant::now();
-            let pacing = Pacing::new(requests);
-            let last = (0..10 * restores).fold(start, |_, _| pacing.reserve(true));
-            let took = (last - start).as_secs_f64();
-            assert!((9.8..=10.0).contains(&took), "{restores} restores per second took {took} s for ten");
-        }
+        headers
     }
 
     #[test]
-    fn asking_which_token_is_wanted_takes_no_turn_of_a_restore() {
-        let request = |path: &str| {
-            let url: Url = format!("https://contoso.vault.azure.net/{path}?api-version=7.6").parse().unwrap();
-            Request::new(url, Method::Post)
-        };
-        let mut restore = request("secrets/restore");
-        assert!(!is_restore(&restore));
-        restore.insert_header(AUTHORIZATION, "Bearer token");
-        assert!(is_restore(&restore));
-        let mut backup = request("secrets/restore/backup");
-        backup.insert_header(AUTHORIZATION, "Bearer token");
-        assert!(!is_restore(&backup));
+    fn both_forms_of_a_retry_after_are_read_and_none_is_negative() {
+        let seconds = |pairs: &[(&'static str, &'static str)]| retry_after(&headers(pairs)).map(|it| it.as_secs());
+        let date = ("date", "Sun, 22 Nov 2026 02:00:00 GMT");
+        assert_eq!(seconds(&[("retry-after", "7")]), Some(7));
+        assert_eq!(seconds(&[("retry-after", "Sun, 22 Nov 2026 02:00:30 GMT"), date]), Some(30));
+        assert_eq!(seconds(&[("retry-after", "Sun, 22 Nov 2026 01:00:00 GMT"), date]), Some(0));
+        for odd in ["-5", "soon", "1.5", "Sun, 22 Nov", ""] {
+            assert_eq!(seconds(&[("retry-after", odd), date]), None, "{odd}");
+        }
+        assert_eq!(seconds(&[("retry-after", "Sun, 22 Nov 2026 02:00:30 GMT")]), None, "there is no date to compare");
+        assert_eq!(seconds(&[date]), None);
     }
 }

@@ -172,7 +172,7 @@ async fn a_worker_that_gets_nowhere_still_gives_signs_of_life() {
         }
         assert!(heard.is_sorted() && heard[3] >= 3 * SIGN_OF_LIFE.as_secs() as i64, "{heard:?}");
         assert_eq!(repository.unfinished().await.unwrap().len(), 1);
-        let (message, items, problems) = ("A sentence.".to_owned(), Vec::new(), Vec::new());
+        let (message, items, problems) = ("A sentence.".to_owned(), Default::default(), Vec::new());
         Ok(Done {
             status: Status::Succeeded,
             backup_id: None,

@@ -9,7 +9,7 @@ use azure_core::http::{ClientOptions, HttpClient, Transport};
 use azure_core::time::OffsetDateTime;
 use azure_storage_blob::{BlobContainerClient, BlobContainerClientOptions};
 use keyvault_backup::store::azure::AzureStore;
-use simulator::proxy::Authority;
+use simulator::{azurite::RequestLog, proxy::Authority};
 use url::Url;
 
 static AZURITE: LazyLock<Result<Azurite, String>> = LazyLock::new(Azurite::start);
@@ -26,6 +26,8 @@ pub(crate) struct Azurite {
     pub(crate) queues: Url,
     /// The certificate authority of its certificate, as PEM.
     pub(crate) authority: String,
+    /// What it has been asked.
+    pub(crate) requests: RequestLog,
 }
 
 impl Azurite {
@@ -60,6 +62,7 @@ impl Azurite {
             account: url(&format!("{}/", running.blob_url()))?,
             queues: url(running.queue_url())?,
             authority: fs::read_to_string(certificates.ca_file())?,
+            requests: running.requests().clone(),
         };
         Ok((azurite, running))
     }

@@ -24,7 +24,7 @@ use keyvault_backup::{
     report::{Outcome, Progress, Status},
     repository::{Repository, Selector, guard::Acknowledgement, manifest::Guard},
     restore,
-    store::{Create, Entry, Lease, Store, memory::MemoryStore},
+    store::{Content, Create, Entry, Lease, Store, memory::MemoryStore},
 };
 
 use crate::{
@@ -65,7 +65,7 @@ impl Place {
         let backups = repository.backups(&VAULT.parse().unwrap()).await.unwrap();
         for backup in &backups {
             let manifest = repository.open(backup).await.unwrap_or_else(|error| panic!("{case}: {error}"));
-            for item in &manifest.items {
+            for item in &manifest.items.to_vec().unwrap() {
                 repository.read_item(item).await.unwrap_or_else(|error| panic!("{case}: {backup}: {error}"));
             }
         }
@@ -133,12 +133,12 @@ impl fmt::Debug for Noting {
 
 #[async_trait]
 impl Store for Noting {
-    async fn create(&self, name: &str, bytes: Bytes) -> Result<Create> {
+    async fn create(&self, name: &str, bytes: Content) -> Result<Create> {
         self.note("create", name);
         self.inner.create(name, bytes).await
     }
 
-    async fn replace(&self, name: &str, _bytes: Bytes) -> Result<()> {
+    async fn replace(&self, name: &str, _bytes: Content) -> Result<()> {
         panic!("{name} is replaced in a container of backups")
     }
 
@@ -348,7 +348,7 @@ async fn another_backup_under_the_same_name_is_refused_before_anything_is_writte
     let labelled_name = manifest.replace(".json", ".before-upgrade.json");
     for (name, manifest) in [(&manifest, &other), (&labelled_name, &labelled)] {
         let place = Place::in_world(&world);
-        place.backups.create(name, manifest.encode().unwrap().into()).await.unwrap();
+        place.backups.create(name, Arc::new(manifest.encode().unwrap()).into()).await.unwrap();
         let before = content(&place.backups).await;
         let error = try_copy(&world.repository(), &place.repository(), &[]).await.unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Conflict);

@@ -64,8 +64,8 @@ async fn assert_no_committed_backup_is_damaged(world: &World) -> usize {
     let repository = world.repository();
     let backups = repository.backups(&VAULT.parse().unwrap()).await.unwrap();
     for backup in &backups {
-        for item in &repository.open(backup).await.unwrap().items {
-            repository.read_item(item).await.unwrap();
+        for item in repository.open(backup).await.unwrap().items.to_vec().unwrap() {
+            repository.read_item(&item).await.unwrap();
         }
     }
     backups.len()
@@ -190,8 +190,8 @@ async fn before_a_restore() -> (World, Plan) {
     // One item comes back by being recovered.
     world.vaults.set_secret(TARGET, "elsewhere", "value");
     let manifest = world.newest(VAULT).await;
-    let deleted = manifest.items.iter().find(|item| item.id.name.as_str() == "deleted").unwrap();
-    let sealed = world.repository().read_item(deleted).await.unwrap();
+    let deleted = manifest.items.iter().map(Result::unwrap).find(|item| item.id.name.as_str() == "deleted").unwrap();
+    let sealed = world.repository().read_item(&deleted).await.unwrap();
     world.vault(TARGET).restore(&deleted.id, &sealed).await.unwrap();
     world.vaults.delete_now(TARGET, Kind::Secret, "deleted");
     world.vaults.purge_now(TARGET, Kind::Secret, "elsewhere");
@@ -211,7 +211,7 @@ async fn a_restore_stopped_at_any_step_claims_nothing_that_is_not_there_and_the_
             let repository = Repository::new(steps.store(world.backups.clone()), Arc::new(world.state.clone()));
             let progress = Progress::default();
             let run = restore::execute(&plan, &manifest, &repository, &vault, &options, false, &progress);
-            let reports = steps.run(run).await;
+            let reports = steps.run(run).await.map(|reports| reports.unwrap().to_vec().unwrap());
             let (source, target) = (world.vaults.snapshot(VAULT), world.vaults.snapshot(TARGET));
             for report in reports.iter().flatten().filter(|report| report.outcome.is_good()) {
                 let is_there = target.items.iter().any(|((_, name), state)| {
@@ -225,10 +225,14 @@ async fn a_restore_stopped_at_any_step_claims_nothing_that_is_not_there_and_the_
                 assert!(last > 10 && source.differences(&target).is_empty(), "{stop:?}: only {last} steps");
                 break;
             }
-            assert!(reports.is_none_or(|reports| restore::status(&reports) != Status::Succeeded));
+            assert!(reports.is_none_or(|reports| crate::restore::status_of(&reports) != Status::Succeeded));
 
             let (repository, vault) = (world.repository(), world.vault(TARGET));
-            let again = restore::execute(&plan, &manifest, &repository, &vault, &options, true, &progress).await;
+            let again = restore::execute(&plan, &manifest, &repository, &vault, &options, true, &progress)
+                .await
+                .unwrap()
+                .to_vec()
+                .unwrap();
             for report in &again {
                 let wanted =
                     if report.item.name.as_str() == "deleted" { Outcome::Recovered } else { Outcome::Restored };

@@ -7,6 +7,7 @@
 
 mod app;
 mod cloud;
+mod cost;
 mod delivery;
 mod fleet;
 mod interruption;

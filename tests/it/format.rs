@@ -11,7 +11,10 @@ use keyvault_backup::{
     error::ErrorKind,
     model::{Attributes, ItemId, Kind, Timestamp},
     report::Status,
-    repository::manifest::{Counts, FORMAT_VERSION, Failure, Guard, Header, Item, Manifest, Stale},
+    repository::{
+        items::Items,
+        manifest::{Counts, FORMAT_VERSION, Failure, Guard, Header, Item, Manifest, Stale},
+    },
 };
 use proptest::{collection, option, prelude::*, sample};
 
@@ -132,7 +135,7 @@ prop_compose! {
 pub(crate) fn manifest() -> impl Strategy<Value = Manifest> {
     (header(), collection::vec(item(), 0..6)).prop_map(|(header, items)| {
         let items: BTreeMap<ItemId, Item> = items.into_iter().map(|item| (item.id.clone(), item)).collect();
-        Manifest { header, items: items.into_values().collect() }
+        Manifest { header, items: Items::of(items.values()).unwrap() }
     })
 }
 
@@ -142,7 +145,7 @@ proptest! {
     #[test]
     fn every_manifest_is_read_back_as_it_was_written(manifest in manifest()) {
         let name = stored_as(&manifest);
-        let text = manifest.encode().unwrap();
+        let text = manifest.encode().unwrap().to_vec().unwrap();
         prop_assert_eq!(&Manifest::decode(&name, &text).unwrap(), &manifest);
         prop_assert_eq!(Header::decode(&name, &text).unwrap().unwrap(), manifest.header.clone());
         // One line each, so that a manifest can be searched with line tools.
@@ -152,7 +155,7 @@ proptest! {
 
     #[test]
     fn a_manifest_with_any_byte_changed_is_refused(manifest in manifest(), at: sample::Index, change in 1..=255_u8) {
-        let mut text = manifest.encode().unwrap();
+        let mut text = manifest.encode().unwrap().to_vec().unwrap();
         let at = at.index(text.len());
         text[at] ^= change;
         let error = Manifest::decode(&stored_as(&manifest), &text).unwrap_err();
@@ -161,7 +164,7 @@ proptest! {
 
     #[test]
     fn a_manifest_cut_off_or_continued_anywhere_is_refused(manifest in manifest(), at: sample::Index, more: Vec<u8>) {
-        let text = manifest.encode().unwrap();
+        let text = manifest.encode().unwrap().to_vec().unwrap();
         let name = stored_as(&manifest);
         let cut = &text[..at.index(text.len())];
         prop_assert_eq!(Manifest::decode(&name, cut).unwrap_err().kind(), ErrorKind::Corrupt);

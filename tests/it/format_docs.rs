@@ -14,10 +14,12 @@ use keyvault_backup::{
         Selector,
         findings::{Findings, Verification},
         guard::Acknowledgement,
+        items::Items,
         manifest::{Counts, FORMAT_VERSION, Failure, Header, Item, Manifest, Stale},
         operation::{Operation, OperationKind},
     },
     restore::{self, Plan},
+    rows::Rows,
     store::Store as _,
     verify,
 };
@@ -33,7 +35,7 @@ const EXAMPLE_NAME: &str = "vaults/contoso-prod/backups/20261121T020000Z-1f2e3d4
 #[test]
 fn the_manifest_of_the_specification_is_what_the_code_writes() {
     let manifest = example_manifest();
-    let text = String::from_utf8(manifest.encode().unwrap()).unwrap();
+    let text = String::from_utf8(manifest.encode().unwrap().to_vec().unwrap()).unwrap();
     assert_eq!(example("manifest"), text, "put the text on the right into docs/format.md");
     assert_eq!(Manifest::decode(EXAMPLE_NAME, text.as_bytes()).unwrap(), manifest);
     assert!(format().contains(EXAMPLE_NAME));
@@ -41,7 +43,7 @@ fn the_manifest_of_the_specification_is_what_the_code_writes() {
 
 #[test]
 fn the_hash_of_a_manifest_can_be_checked_with_plain_tools_as_the_specification_says() {
-    let text = example_manifest().encode().unwrap();
+    let text = example_manifest().encode().unwrap().to_vec().unwrap();
     // head --bytes=-82 manifest.json | sha256sum
     assert!(format().contains("head --bytes=-82"));
     let (hashed, rest) = text.split_at(text.len() - 82);
@@ -51,9 +53,9 @@ fn the_hash_of_a_manifest_can_be_checked_with_plain_tools_as_the_specification_s
 #[tokio::test]
 async fn the_backup_of_the_specification_can_be_opened_and_its_items_read() {
     let world = World::with(&["contoso-prod"]);
-    world.backups.create(EXAMPLE_NAME, Bytes::from(example("manifest"))).await.unwrap();
-    for item in example_manifest().items {
-        world.backups.create(&item.blob, example_bytes(&item.id).bytes().clone()).await.unwrap();
+    world.backups.create(EXAMPLE_NAME, Bytes::from(example("manifest")).into()).await.unwrap();
+    for item in example_manifest().items.to_vec().unwrap() {
+        world.backups.create(&item.blob, example_bytes(&item.id).bytes().clone().into()).await.unwrap();
     }
     let repository = world.repository();
     let vault: VaultName = "contoso-prod".parse().unwrap();
@@ -61,15 +63,15 @@ async fn the_backup_of_the_specification_can_be_opened_and_its_items_read() {
         let selector: Selector = selector.parse().unwrap();
         let manifest = repository.open(&repository.find(&vault, &selector).await.unwrap()).await.unwrap();
         assert_eq!(manifest, example_manifest());
-        for item in &manifest.items {
-            assert_eq!(repository.read_item(item).await.unwrap(), example_bytes(&item.id));
+        for item in manifest.items.to_vec().unwrap() {
+            assert_eq!(repository.read_item(&item).await.unwrap(), example_bytes(&item.id));
         }
     }
 }
 
 #[test]
 fn fingerprints_are_made_as_the_specification_says() {
-    for item in example_manifest().items {
+    for item in example_manifest().items.to_vec().unwrap() {
         let fingerprint = item.attributes.fingerprint();
         assert_eq!(fingerprint, specified_fingerprint(&item.attributes));
         assert!(item.blob.contains(&format!(".{fingerprint}.")));
@@ -157,7 +159,8 @@ async fn every_blob_the_code_writes_has_a_name_the_specification_lists() {
     let verify = verify::Options { operation: operation.id, concurrency: 4 };
     let vault = "contoso-prod".parse().unwrap();
     verify::run(&repository, &vault, &verify, &Progress::default(), world.now()).await.unwrap();
-    repository.keep_plan(operation.id, Bytes::from(example("plan"))).await.unwrap();
+    let plan: restore::Plan = serde_json::from_str(&example("plan")).unwrap();
+    repository.keep_plan(operation.id, &plan).await.unwrap();
     repository.acknowledge(serde_json::from_str(&example("acknowledgement")).unwrap()).await.unwrap();
 
     run_drill(&world).await;
@@ -319,12 +322,13 @@ async fn run_operation(world: &World) -> Operation {
         drill: None,
         message: "A sentence.".into(),
         problems: vec![failed.clone()],
-        items: vec![ItemReport {
+        items: Rows::of([ItemReport {
             item: id_of("secrets", "db-password"),
             outcome: Outcome::Failed,
             version: None,
             problem: Some(failed),
-        }],
+        }])
+        .unwrap(),
     };
     let work = async { Ok(done) };
     let mut ended = attempt(&repository, operation, Attempts::Last, &Progress::default(), now, work).await.unwrap();
@@ -352,13 +356,14 @@ fn example_operation() -> Operation {
     operation.counts = BTreeMap::from([("restored".to_owned(), 1)]);
     operation.message =
         Some("Backup 20261121T020000Z-1f2e3d4c of vault contoso-prod into vault contoso-dr: 1 restored.".to_owned());
-    operation.items = vec![ItemReport {
+    operation.items = Rows::of([ItemReport {
         item: id_of("secrets", "db-password"),
         outcome: Outcome::Restored,
         version: Some("8f3a5d1c2b4e4f60a7c9d0e1f2a3b4c5".into()),
         problem: None,
-    }];
-    assert_eq!(restore::status(&operation.items), operation.status);
+    }])
+    .unwrap();
+    assert_eq!(crate::restore::status_of(&operation.items.to_vec().unwrap()), operation.status);
     operation
 }
 
@@ -446,7 +451,7 @@ fn example_manifest() -> Manifest {
         counts,
         failures: vec![failure],
     };
-    Manifest { header, items }
+    Manifest { header, items: Items::of(&items).unwrap() }
 }
 
 /// Stands for what Key Vault would hand out, which is random.

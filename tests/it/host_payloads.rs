@@ -1,14 +1,17 @@
 //! The handler under the bodies that Functions hosts send, posted as the host posts them.
 
-use std::{collections::BTreeSet, fs, process::Stdio, time::Duration};
+use std::{collections::BTreeSet, fs, os::unix::fs::OpenOptionsExt as _, process::Stdio, time::Duration};
 
 use reqwest::Body;
 use serde_json::{Value, json};
 use tokio::{net::TcpListener, process::Child};
 
-use crate::local_azure::{Answer, BINARY, LIMIT, LocalAzure, answer, client};
+use crate::local_azure::{Answer, BINARY, LIMIT, LocalAzure, Settings, answer, client};
 
 const FIXTURES: &str = "tests/it/fixtures/host";
+
+/// `O_NONBLOCK` of Linux.
+const NON_BLOCKING: i32 = 0o4000;
 
 /// How the handler answers the host, and for HTTP functions their client.
 const WANTED: &[(&str, u16, Option<u16>)] = &[
@@ -52,12 +55,17 @@ struct Handler {
 
 impl Handler {
     async fn start(azure: &LocalAzure) -> Self {
+        Self::start_in(&azure.settings()).await
+    }
+
+    /// Started in this environment, and answering.
+    async fn start_in(environment: &Settings) -> Self {
         loop {
             let port = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap().port();
             let process = tokio::process::Command::new(BINARY)
                 .arg("serve")
                 .env_clear()
-                .envs(azure.settings())
+                .envs(environment)
                 .env("FUNCTIONS_CUSTOMHANDLER_PORT", port.to_string())
                 .stdin(Stdio::null())
                 .stdout(Stdio::null())
@@ -214,6 +222,39 @@ async fn the_handler_listens_on_this_machine_only() {
     let loopback = format!("{:08X}{port}", u32::from_ne_bytes([127, 0, 0, 1]));
     assert_eq!(listening("/proc/net/tcp"), [loopback]);
     assert_eq!(listening("/proc/net/tcp6"), Vec::<String>::new());
+}
+
+/// The host gives a new instance its first probe at once, and its first invocation when that is answered. Certificates
+/// that take for ever to read, an identity endpoint that never answers and a folder that is not there yet stand for
+/// everything that is slow.
+#[tokio::test]
+async fn the_first_probe_is_answered_before_anything_slow_is_touched() {
+    let azure = LocalAzure::with(&["contoso-prod"]).await;
+    let certificates = azure.folder().join("certificates.pem");
+    assert!(std::process::Command::new("mkfifo").arg(&certificates).status().unwrap().success());
+    let identity = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let mut settings = azure.settings();
+    settings.insert("SSL_CERT_FILE".into(), certificates.display().to_string());
+    settings.insert("IDENTITY_ENDPOINT".into(), format!("http://{}/token", identity.local_addr().unwrap()));
+    let handler = Handler::start_in(&settings).await;
+    assert_eq!(answer(handler.client.get(handler.url(""))).await.status, 200);
+    assert!(!azure.backups().exists(), "no store is opened before somebody asks for something");
+
+    // The first invocation gets to both: they would have been noticed.
+    let body = fs::read_to_string(format!("{FIXTURES}/BackupWorker.single-encoded.json")).unwrap();
+    let invocation = tokio::spawn(handler.client.post(handler.url("BackupWorker")).body(body).send());
+    let read = async {
+        // A pipe can be opened for writing, without waiting, when somebody reads.
+        let mut pipe = fs::OpenOptions::new();
+        pipe.write(true).custom_flags(NON_BLOCKING);
+        while pipe.open(&certificates).is_err() {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    tokio::time::timeout(LIMIT, read).await.expect("the certificates are read");
+    assert!(azure.backups().exists());
+    assert_eq!(answer(handler.client.get(handler.url(""))).await.status, 200, "probes are answered meanwhile");
+    invocation.abort();
 }
 
 #[tokio::test]

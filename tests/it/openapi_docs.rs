@@ -125,8 +125,10 @@ async fn every_answer_to_a_get_is_as_documented() {
     let operations = app.ask("get", "/operations", &[], "", 200).await;
     let id = operations["value"][0]["id"].as_str().unwrap().to_owned();
     app.ask("get", "/operations/{id}", &[&id], "", 200).await;
+    app.ask("get", "/operations/{id}", &[&id], "top=1", 200).await;
 
     app.ask("get", "/backups", &[], "top=many", 400).await;
+    app.ask("get", "/operations/{id}", &[&id], "top=0", 400).await;
     app.ask("get", "/backups/{vault}/{id}", &["contoso-prod", "Not-A-Name"], "", 400).await;
     app.ask("get", "/backups/{vault}/{id}", &["contoso-prod", "no-such-label"], "", 404).await;
     app.ask("get", "/operations/{id}", &[&Uuid::nil().to_string()], "", 404).await;
@@ -204,11 +206,12 @@ async fn comparisons_are_as_documented() {
     let to = Box::new(world.back_up("contoso-prod").await.unwrap());
     let schema = schema_at(&document(), "#/components/schemas/Comparison");
     let refused = || Err(keyvault_backup::error::Error::new(ErrorKind::Forbidden, "A sentence."));
-    let unlisted = Side::of_vault([("keys".parse().unwrap(), refused())], Default::default());
+    let listing = ("keys".parse().unwrap(), futures::stream::iter([refused()]));
+    let (unlisted, _) = Side::of_listings([listing], Default::default()).await;
     for (to, side) in [(Some(to), side().await), (None, unlisted)] {
-        let diff = Diff::between(old.clone(), side);
+        let diff = Diff::between(&old, &side).unwrap();
         let comparison = Comparison { from: from.clone(), to, to_vault: "contoso-prod".parse().unwrap(), diff };
-        let body = json::comparison(&comparison, &comparison.diff.differences);
+        let body = serde_json::to_value(json::comparison(&comparison)).unwrap();
         assert!(body["differences"].as_array().unwrap().len() > 2, "{body}");
         assert_valid(&schema, &body);
     }
@@ -222,7 +225,7 @@ async fn plans_are_as_documented() {
     world.vaults.set_secret("contoso-dr", "taken", "2");
     world.back_up("contoso-prod").await.unwrap();
     let plan = world.plan(&world.newest("contoso-prod").await, "contoso-dr").await;
-    let body = json::plan(&plan);
+    let body = serde_json::to_value(json::plan(&plan, &["A sentence.".to_owned()]).unwrap()).unwrap();
     assert!(body["counts"]["skip"] == 1, "{body}");
     assert_valid(&schema_at(&document(), "#/components/schemas/Plan"), &body);
 }

@@ -92,7 +92,7 @@ pub(super) async fn assert_whole_and_tidy(world: &World) -> usize {
     let mut named = Vec::new();
     for backup in backups(world).await {
         let manifest = world.repository().open(&backup).await.unwrap();
-        named.extend(manifest.items.into_iter().map(|item| item.blob.to_string()));
+        named.extend(manifest.items.to_vec().unwrap().into_iter().map(|item| item.blob.to_string()));
     }
     named.sort();
     named.dedup();
@@ -104,8 +104,8 @@ pub(super) async fn assert_whole_and_tidy(world: &World) -> usize {
 pub(super) async fn assert_whole(world: &World) {
     let repository = world.repository();
     for backup in backups(world).await {
-        for item in &repository.open(&backup).await.unwrap().items {
-            repository.read_item(item).await.unwrap_or_else(|error| panic!("{backup}: {error}"));
+        for item in repository.open(&backup).await.unwrap().items.to_vec().unwrap() {
+            repository.read_item(&item).await.unwrap_or_else(|error| panic!("{backup}: {error}"));
         }
     }
 }
@@ -118,7 +118,7 @@ pub(super) async fn assert_restores(world: &World, backup: &BackupId, expected: 
     world.vaults.lose_everything(TARGET);
     let plan = world.plan(&manifest, TARGET).await;
     let (target, options) = (world.vault(TARGET), world.restore_options());
-    restore::execute(&plan, &manifest, &repository, &target, &options, false, &Default::default()).await;
+    restore::execute(&plan, &manifest, &repository, &target, &options, false, &Default::default()).await.unwrap();
     assert_eq!(expected.differences(&world.vaults.snapshot(TARGET)), Vec::<String>::new(), "{backup}");
 }
 
@@ -135,7 +135,7 @@ pub(super) fn why(plan: &Plan, id: &BackupId) -> String {
 pub(super) async fn tamper(world: &World, name: &str, bytes: Option<Bytes>) {
     world.backups.delete(name).await.unwrap();
     if let Some(bytes) = bytes {
-        assert_eq!(world.backups.create(name, bytes).await.unwrap(), Create::Created);
+        assert_eq!(world.backups.create(name, bytes.into()).await.unwrap(), Create::Created);
     }
 }
 
@@ -148,7 +148,7 @@ pub(super) fn manifest_name(backup: &BackupRef) -> String {
 async fn rewrite(world: &World, backup: &BackupRef, change: impl FnOnce(&mut Header)) {
     let mut manifest: Manifest = world.repository().open(backup).await.unwrap();
     change(&mut manifest.header);
-    tamper(world, &manifest_name(backup), Some(manifest.encode().unwrap().into())).await;
+    tamper(world, &manifest_name(backup), Some(manifest.encode().unwrap().to_vec().unwrap().into())).await;
 }
 
 #[tokio::test(start_paused = true)]
@@ -242,7 +242,7 @@ async fn a_last_copy_whose_blob_is_gone_is_none() {
     world.pass(DAY);
     world.back_up(VAULT).await.unwrap();
     let third = world.repository().open(&all[2]).await.unwrap();
-    tamper(&world, &third.items[0].blob, None).await;
+    tamper(&world, &third.items.to_vec().unwrap()[0].blob, None).await;
     let (plan, _) = prune_now(&world, &by_policy("last=1")).await;
     assert_eq!(why(&plan, &all[1].id), "last copy of secrets/apple");
     assert_eq!(why(&plan, &all[2].id), "");
@@ -313,7 +313,7 @@ async fn a_backup_that_lacks_a_blob_takes_no_place_from_a_whole_one() {
     let world = world_with_backups(4).await;
     let all = backups(&world).await;
     let newest = world.newest(VAULT).await;
-    let apple = &newest.items[0];
+    let apple = &newest.items.to_vec().unwrap()[0];
     assert_eq!(apple.id.to_string(), "secrets/apple");
     tamper(&world, &apple.blob, None).await;
     let (plan, _) = prune_now(&world, &by_policy("last=1")).await;
@@ -406,12 +406,12 @@ async fn blobs_that_nobody_names_go_when_they_are_a_day_old() {
     let world = world_with_backups(1).await;
     let options = world.backup_options();
     let draft = world.repository().begin(&vault(), &options.id, None).await.unwrap();
-    let item = world.newest(VAULT).await.items.remove(0);
+    let item = world.newest(VAULT).await.items.to_vec().unwrap().remove(0);
     let sealed = world.repository().read_item(&item).await.unwrap();
     let stored = draft.write(&item.id, &item.attributes, &sealed, world.now()).await.unwrap();
     // Not an item blob: somebody else's.
     let other = format!("vaults/{VAULT}/items/readme.txt");
-    world.backups.create(&other, Bytes::new()).await.unwrap();
+    world.backups.create(&other, Bytes::new().into()).await.unwrap();
     world.pass(prune::SAFETY_AGE - Duration::from_secs(1));
     let (plan, report) = prune_now(&world, &by_policy("last=1")).await;
     assert_eq!((plan.unnamed.young, report.blobs), (1, 0));
@@ -426,7 +426,7 @@ async fn blobs_that_nobody_names_go_when_they_are_a_day_old() {
 #[tokio::test(start_paused = true)]
 async fn what_an_interrupted_safety_copy_left_is_not_used_again() {
     let world = world_with_backups(1).await;
-    let item = world.newest(VAULT).await.items.remove(0);
+    let item = world.newest(VAULT).await.items.to_vec().unwrap().remove(0);
     let sealed = world.repository().read_item(&item).await.unwrap();
     for (label, is_used) in [(None, true), (Some("safety-0b6ec4a1".parse().unwrap()), false)] {
         let id = world.backup_options().id;

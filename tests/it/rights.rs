@@ -65,11 +65,11 @@ async fn names(world: &World) -> BTreeSet<String> {
     let options = world.backup_options();
     world.back_up_from(&world.vault(VAULT), &repository, &options).await.unwrap();
     let newest = repository.find(&VAULT.parse().unwrap(), &"latest".parse().unwrap()).await.unwrap();
-    repository.open(&newest).await.unwrap().items.iter().map(|item| item.id.to_string()).collect()
+    repository.open(&newest).await.unwrap().items.iter().map(Result::unwrap).map(|item| item.id.to_string()).collect()
 }
 
 async fn names_of_newest(world: &World) -> BTreeSet<String> {
-    world.newest(VAULT).await.items.iter().map(|item| item.id.to_string()).collect()
+    world.newest(VAULT).await.items.iter().map(Result::unwrap).map(|item| item.id.to_string()).collect()
 }
 
 /// Of each kind, one item is gone and one is deleted: the one is to be restored, the other to be recovered.
@@ -97,8 +97,11 @@ async fn without_one_right_a_restore_lacks_what_that_allows_and_says_so() {
         let lacks = format!("lacks {right}. Assign it");
         if right.ends_with("/restore/action") || right.ends_with("/recover/action") {
             let (plan, progress) = (plan.unwrap(), Progress::default());
-            let reports =
-                restore::execute(&plan, &manifest, &world.repository(), &target, &options, false, &progress).await;
+            let reports = restore::execute(&plan, &manifest, &world.repository(), &target, &options, false, &progress)
+                .await
+                .unwrap()
+                .to_vec()
+                .unwrap();
             let word = kind_of(right).trim_end_matches('s');
             let name = if right.ends_with("/restore/action") { "gone" } else { "deleted" };
             let expected = format!("{}/{word}-{name}", kind_of(right));
@@ -121,7 +124,7 @@ async fn without_one_right_a_restore_lacks_what_that_allows_and_says_so() {
 #[tokio::test(start_paused = true)]
 async fn neither_a_backup_nor_a_restore_asks_for_the_value_of_a_secret() {
     let world = after_a_loss().await;
-    assert_eq!(restore::status(&world.restore(VAULT, VAULT).await), Status::Succeeded);
+    assert_eq!(crate::restore::status_of(&world.restore(VAULT, VAULT).await), Status::Succeeded);
     assert!(world.vaults.count(Operation::new(Kind::Secret, Verb::Backup)) > 0);
     assert_eq!(world.vaults.count(Operation::new(Kind::Secret, Verb::Get)), 0);
     world.assert_all_known();

@@ -50,8 +50,12 @@ async fn restores_with(rights: &[String]) -> bool {
         (world.newest("contoso-prod").await, world.vault("contoso-prod"), world.restore_options());
     let Ok(plan) = restore::plan(&manifest, &target, &options).await else { return false };
     let progress = Progress::default();
-    let reports = restore::execute(&plan, &manifest, &world.repository(), &target, &options, false, &progress).await;
-    reports.len() == 6 && restore::status(&reports) == Status::Succeeded
+    let reports = restore::execute(&plan, &manifest, &world.repository(), &target, &options, false, &progress)
+        .await
+        .unwrap()
+        .to_vec()
+        .unwrap();
+    reports.len() == 6 && crate::restore::status_of(&reports) == Status::Succeeded
 }
 
 pub(crate) fn world() -> World {

@@ -41,6 +41,7 @@ fn the_example_of_local_settings_holds_every_setting_and_the_defaults() {
         state_store_url: value("STATE_STORE_URL"),
         backup_full_every_days: value("BACKUP_FULL_EVERY_DAYS"),
         backup_requests_per_second: value("BACKUP_REQUESTS_PER_SECOND"),
+        backup_total_requests_per_second: value("BACKUP_TOTAL_REQUESTS_PER_SECOND"),
         backup_concurrency: value("BACKUP_CONCURRENCY"),
         restore_target_vaults: value("RESTORE_TARGET_VAULTS"),
         backup_keep: value("BACKUP_KEEP"),

@@ -7,15 +7,17 @@ use std::collections::BTreeSet;
 use std::future::Future;
 use std::num::NonZero;
 use std::pin::pin;
+use std::sync::Arc;
 use std::task::Poll;
 
 use bytes::Bytes;
 use futures::TryStreamExt;
 use futures::future::{join_all, poll_fn};
 use keyvault_backup::error::ErrorKind;
+use keyvault_backup::spool::Spool;
 use keyvault_backup::store::local::LocalStore;
 use keyvault_backup::store::memory::MemoryStore;
-use keyvault_backup::store::{Create, Entry, Store, check_name};
+use keyvault_backup::store::{Content, Create, Entry, Store, check_name};
 
 use crate::azurite::Container;
 
@@ -97,15 +99,29 @@ async fn what_is_created_is_read_back_byte_for_byte(Subject { store, .. }: Subje
         ("deep/ly/nested~1/blob_2.bin", "text".into()),
         ("large", large),
     ] {
-        assert_eq!(store.create(name, bytes.clone()).await.unwrap(), Create::Created, "{name}");
+        assert_eq!(store.create(name, bytes.clone().into()).await.unwrap(), Create::Created, "{name}");
         assert!(store.read(name).await.unwrap() == bytes, "{name} differs");
+        let (created, replaced) = (format!("spooled/{name}"), format!("replaced/{name}"));
+        assert_eq!(store.create(&created, spooled(&bytes)).await.unwrap(), Create::Created, "{name}");
+        store.replace(&replaced, "something else".into()).await.unwrap();
+        store.replace(&replaced, spooled(&bytes)).await.unwrap();
+        for name in [created, replaced] {
+            assert!(store.read(&name).await.unwrap() == bytes, "{name} differs");
+        }
     }
+}
+
+/// The same content in a spool, appended in pieces that end nowhere in particular.
+pub(crate) fn spooled(bytes: &[u8]) -> Content {
+    let mut spool = Spool::default();
+    bytes.chunks(99_991).for_each(|piece| spool.append(piece).unwrap());
+    Arc::new(spool).into()
 }
 
 async fn create_never_replaces(Subject { store, other, .. }: Subject) {
     assert_eq!(store.create("a/b", "first".into()).await.unwrap(), Create::Created);
     assert_eq!(store.create("a/b", "second".into()).await.unwrap(), Create::Exists);
-    assert_eq!(other.create("a/b", Bytes::new()).await.unwrap(), Create::Exists);
+    assert_eq!(other.create("a/b", Bytes::new().into()).await.unwrap(), Create::Exists);
     assert_eq!(store.read("a/b").await.unwrap(), "first");
 }
 
@@ -113,7 +129,7 @@ async fn one_of_many_concurrent_creates_wins(Subject { store, other, .. }: Subje
     let contents: Vec<_> = (0..16).map(|writer| Bytes::from(vec![writer; 10_000])).collect();
     let writes = contents.iter().enumerate().map(|(writer, bytes)| {
         let store = if writer % 2 == 0 { &store } else { &other };
-        store.create("new/folder/blob", bytes.clone())
+        store.create("new/folder/blob", bytes.clone().into())
     });
     let found: Vec<_> = join_all(writes).await.into_iter().map(Result::unwrap).collect();
     let winners: Vec<_> = (0..found.len()).filter(|writer| found[*writer] == Create::Created).collect();
@@ -143,7 +159,7 @@ async fn reading_what_is_missing_is_not_found(Subject { store, .. }: Subject) {
 
 async fn the_parts_of_a_blob_are_read_however_long_it_is(Subject { store, .. }: Subject) {
     store.create("blob", "0123456789".into()).await.unwrap();
-    store.create("empty", Bytes::new()).await.unwrap();
+    store.create("empty", Bytes::new().into()).await.unwrap();
     for (range, part) in [
         (0..0, ""),
         (0..1, "0"),
@@ -164,7 +180,7 @@ async fn the_parts_of_a_blob_are_read_however_long_it_is(Subject { store, .. }: 
         assert_eq!(store.read_part("empty", range.clone()).await.unwrap(), "", "{range:?}");
     }
     let large: Bytes = (0..5 * 1024 * 1024_u32).map(|at| (at.wrapping_mul(2_654_435_761) >> 24) as u8).collect();
-    store.create("large", large.clone()).await.unwrap();
+    store.create("large", large.clone().into()).await.unwrap();
     let (mut read, step) = (Vec::new(), 1_000_000);
     for start in (0..large.len() as u64 + step).step_by(step as usize) {
         read.extend(store.read_part("large", start..start + step).await.unwrap());
@@ -263,7 +279,7 @@ async fn an_abandoned_write_shows_nothing_or_everything(Subject { store, other, 
     let bytes = Bytes::from(vec![7; 5 * 1024 * 1024]);
     for polls in 1..12 {
         let name = format!("abandoned/{polls}");
-        poll_at_most(polls, store.create(&name, bytes.clone())).await;
+        poll_at_most(polls, store.create(&name, bytes.clone().into())).await;
         match other.read(&name).await {
             Ok(read) => assert!(read == bytes, "{name} is in part there"),
             Err(error) => assert_eq!(error.kind(), ErrorKind::NotFound, "{error:?}"),
@@ -271,7 +287,7 @@ async fn an_abandoned_write_shows_nothing_or_everything(Subject { store, other, 
         for entry in other.list("", None).try_collect::<Vec<_>>().await.unwrap() {
             assert_eq!(entry.size, bytes.len() as u64, "{entry:?}");
         }
-        store.create(&name, bytes.clone()).await.unwrap();
+        store.create(&name, bytes.clone().into()).await.unwrap();
         assert!(store.read(&name).await.unwrap() == bytes);
     }
 }
@@ -284,8 +300,8 @@ async fn names_that_could_be_taken_for_others_are_refused(Subject { store, .. }:
     ] {
         assert!(check_name(name).is_err(), "{name:?}");
         let errors = [
-            store.create(name, Bytes::new()).await.map(drop).unwrap_err(),
-            store.replace(name, Bytes::new()).await.unwrap_err(),
+            store.create(name, Bytes::new().into()).await.map(drop).unwrap_err(),
+            store.replace(name, Bytes::new().into()).await.unwrap_err(),
             store.read(name).await.map(drop).unwrap_err(),
             store.read_part(name, 0..1).await.map(drop).unwrap_err(),
             store.delete(name).await.unwrap_err(),

@@ -167,7 +167,11 @@ impl World {
         let (manifest, options) = (self.newest(source).await, self.restore_options());
         let plan = self.plan(&manifest, target).await;
         let (repository, target) = (self.repository(), self.vault(target));
-        restore::execute(&plan, &manifest, &repository, &target, &options, false, &Progress::default()).await
+        restore::execute(&plan, &manifest, &repository, &target, &options, false, &Progress::default())
+            .await
+            .unwrap()
+            .to_vec()
+            .unwrap()
     }
 
     /// The names of all blobs in the backup container.

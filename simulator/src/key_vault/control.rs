@@ -8,7 +8,7 @@ use serde_json::Value;
 use super::{
     Fault, Host, KeyVaults, Logged, access, certificates, keys,
     model::{Content, Kind, Operation, Version, hex32},
-    options::{Network, Throttling, VaultOptions},
+    options::{Network, Throttling, VaultOptions, Window},
     policy::Policy,
     vault::Vault,
 };
@@ -66,6 +66,23 @@ impl KeyVaults {
     /// Switches the request limits of a vault on or off (default off).
     pub fn set_throttling(&self, vault: &str, throttling: Option<Throttling>) {
         self.with(vault, |vault| vault.throttling = throttling);
+    }
+
+    /// Sets how the limits of a vault are counted (default fixed).
+    pub fn set_window(&self, vault: &str, window: Window) {
+        self.with(vault, |vault| vault.window = window);
+    }
+
+    /// Lets a vault deal with so many requests per second, one after the other; those that come faster wait in a queue
+    /// (default no limit). That is how a production load is felt long before a limit is.
+    pub fn set_capacity(&self, vault: &str, requests_per_second: Option<f64>) {
+        self.with(vault, |vault| vault.capacity = requests_per_second);
+    }
+
+    /// What all requests that a vault's limits let through counted for together: most count for one, big keys and those
+    /// in an HSM for more. Nothing is counted while the limits are off.
+    pub fn quota_granted(&self, vault: &str) -> f64 {
+        self.with(vault, |vault| vault.quota.granted())
     }
 
     /// Switches read-only mode: all that changes something answers 503. Backup goes on.

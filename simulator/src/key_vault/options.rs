@@ -134,6 +134,16 @@ impl Default for Throttling {
     }
 }
 
+/// How the ten seconds of a limit are counted. Azure does not say.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Window {
+    /// From one full ten seconds of the clock to the next.
+    #[default]
+    Fixed,
+    /// The last ten seconds at any time.
+    Sliding,
+}
+
 /// From where a vault can be reached.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Network {

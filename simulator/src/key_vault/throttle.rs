@@ -1,8 +1,10 @@
 //! Request limits as Azure documents them (service limits page, 2025-07-23).
 
+use std::collections::VecDeque;
+
 use super::{
     model::{Content, Item, Kind, Operation, Verb},
-    options::Throttling,
+    options::{Throttling, Window},
 };
 
 /// Limits count requests in stretches of ten seconds.
@@ -22,6 +24,9 @@ const SUBSCRIPTION: f64 = 5.0;
 pub(super) struct Quota {
     window: i64,
     used: [f64; 3],
+    /// When what was used, in a window that slides.
+    uses: VecDeque<(i64, usize, f64)>,
+    granted: f64,
 }
 
 #[derive(Clone, Copy)]
@@ -40,19 +45,38 @@ pub(super) struct Cost {
 
 impl Quota {
     /// Takes `cost` from this vault's limit, or says no and takes nothing: refused requests do not count.
-    pub(super) fn take(&mut self, cost: Cost, throttling: Throttling, now_millis: i64) -> bool {
-        self.take_of(cost, throttling.scale, now_millis)
+    pub(super) fn take(&mut self, cost: Cost, throttling: Throttling, window: Window, now_millis: i64) -> bool {
+        let taken = self.take_of(cost, throttling.scale, window, now_millis);
+        if taken {
+            self.granted += cost.weight;
+        }
+        taken
+    }
+
+    /// The weights of all requests that were let through, in all windows.
+    pub(super) fn granted(&self) -> f64 {
+        self.granted
     }
 
     /// The same for the limit that all vaults of a subscription share.
-    pub(super) fn take_shared(&mut self, cost: Cost, throttling: Throttling, now_millis: i64) -> bool {
-        self.take_of(cost, throttling.scale * SUBSCRIPTION, now_millis)
+    pub(super) fn take_shared(&mut self, cost: Cost, throttling: Throttling, window: Window, now_millis: i64) -> bool {
+        self.take_of(cost, throttling.scale * SUBSCRIPTION, window, now_millis)
     }
 
-    fn take_of(&mut self, cost: Cost, scale: f64, now_millis: i64) -> bool {
-        let window = now_millis.div_euclid(WINDOW_MILLIS);
-        if window != self.window {
-            *self = Self { window, used: [0.0; 3] };
+    fn take_of(&mut self, cost: Cost, scale: f64, window: Window, now_millis: i64) -> bool {
+        match window {
+            Window::Fixed => {
+                let window = now_millis.div_euclid(WINDOW_MILLIS);
+                if window != self.window {
+                    *self = Self { window, granted: self.granted, ..Self::default() };
+                }
+            }
+            Window::Sliding => {
+                while self.uses.front().is_some_and(|(at, ..)| at + WINDOW_MILLIS <= now_millis) {
+                    let (_, bucket, weight) = self.uses.pop_front().unwrap_or_default();
+                    self.used[bucket] -= weight;
+                }
+            }
         }
         let limit = [OTHER, CREATE, KEY_CREATE][cost.bucket as usize] * scale;
         let used = &mut self.used[cost.bucket as usize];
@@ -61,6 +85,9 @@ impl Quota {
             return false;
         }
         *used += cost.weight;
+        if window == Window::Sliding {
+            self.uses.push_back((now_millis, cost.bucket as usize, cost.weight));
+        }
         true
     }
 }

@@ -12,7 +12,7 @@ use sha2::{Digest, Sha256};
 use super::{
     access::Grant,
     model::{Content, Deletion, Item, Kind, Life, Version},
-    options::{Network, Throttling, VaultOptions},
+    options::{Network, Throttling, VaultOptions, Window},
     throttle::Quota,
 };
 
@@ -25,6 +25,11 @@ pub(super) struct Vault {
     pub(super) grants: HashMap<String, Grant>,
     pub(super) throttling: Option<Throttling>,
     pub(super) quota: Quota,
+    pub(super) window: Window,
+    /// Requests per second; more wait in a queue.
+    pub(super) capacity: Option<f64>,
+    /// The millisecond at which the queue is empty.
+    idle_at: f64,
     pub(super) network: Network,
     pub(super) read_only: bool,
     /// Source of version ids and key bytes. Seeded from the vault's name: runs repeat.
@@ -59,6 +64,9 @@ impl Vault {
             grants: HashMap::new(),
             throttling: None,
             quota: Quota::default(),
+            window: Window::default(),
+            capacity: None,
+            idle_at: 0.0,
             network: Network::default(),
             read_only: false,
             random: StdRng::from_seed(seed),
@@ -66,6 +74,14 @@ impl Vault {
             agenda: BTreeMap::new(),
             agenda_length: 0,
         }
+    }
+
+    /// How long a request that comes now waits in the queue, if there is one.
+    pub(super) fn queue(&mut self, now_millis: i64) -> Option<Duration> {
+        let now = now_millis as f64;
+        let wait = self.idle_at.max(now) - now;
+        self.idle_at = now + wait + 1000.0 / self.capacity?;
+        Some(Duration::from_secs_f64(wait / 1000.0))
     }
 
     pub(super) fn shelf(&self, kind: Kind) -> &Shelf {

@@ -15,10 +15,7 @@ use futures::FutureExt as _;
 use http::{Request, Response, StatusCode, header};
 use tokio::sync::watch;
 
-use crate::{clock::Clock, mishap::Mishap, proxy::Handler};
-
-/// Azurite closes idle connections after five seconds.
-const IDLE: Duration = Duration::from_secs(4);
+use crate::{azurite, clock::Clock, mishap::Mishap, proxy::Handler};
 
 /// Counts the requests of one run. Clones share it.
 #[derive(Clone, Debug)]
@@ -111,8 +108,7 @@ pub(super) struct Storage(Arc<Account>);
 
 #[derive(Debug)]
 struct Account {
-    client: reqwest::Client,
-    url: String,
+    azurite: azurite::Account,
     faults: Mutex<Vec<StorageFault>>,
     hits: AtomicU64,
 }
@@ -140,13 +136,8 @@ pub(super) enum StorageEffect {
 
 impl Storage {
     pub(super) fn new(authority: &[u8], url: &str) -> reqwest::Result<Self> {
-        let client = reqwest::Client::builder()
-            .tls_certs_only([reqwest::Certificate::from_pem(authority)?])
-            .no_proxy()
-            .pool_idle_timeout(IDLE)
-            .build()?;
-        let (faults, hits) = (Mutex::default(), AtomicU64::new(0));
-        Ok(Self(Arc::new(Account { client, url: url.to_owned(), faults, hits })))
+        let (azurite, faults, hits) = (azurite::Account::new(authority, url)?, Mutex::default(), AtomicU64::new(0));
+        Ok(Self(Arc::new(Account { azurite, faults, hits })))
     }
 
     pub(super) fn add_fault(&self, fault: StorageFault) {
@@ -191,26 +182,9 @@ impl Storage {
         self.0.faults.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Azurite has the account's name in the path, Azure in the host.
+    /// Past the faults. An Azurite that does not answer is one more thing that can happen to the program.
     pub(super) async fn pass(&self, request: Request<Bytes>) -> Response<Bytes> {
-        let (mut head, body) = request.into_parts();
-        for name in [header::HOST, header::CONNECTION, header::TRANSFER_ENCODING] {
-            head.headers.remove(name);
-        }
-        let path = head.uri.path_and_query().map_or("/", |path| path.as_str());
-        let request =
-            self.0.client.request(head.method, format!("{}{path}", self.0.url)).headers(head.headers).body(body);
-        let answer = async {
-            let answer = request.send().await?;
-            let (status, mut headers) = (answer.status(), answer.headers().clone());
-            headers.remove(header::CONNECTION);
-            headers.remove(header::TRANSFER_ENCODING);
-            let mut response = Response::new(answer.bytes().await?);
-            (*response.status_mut(), *response.headers_mut()) = (status, headers);
-            Ok::<_, reqwest::Error>(response)
-        };
-        // An Azurite that does not answer is one more thing that can happen to the program.
-        answer.await.unwrap_or_else(|_| with(refusal(503), Mishap::Reset))
+        self.0.azurite.pass(request).await.unwrap_or_else(|_| with(refusal(503), Mishap::Reset))
     }
 }
 

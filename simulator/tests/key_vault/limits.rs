@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use serde_json::json;
-use simulator::key_vault::{Throttling, VaultOptions};
+use simulator::key_vault::{Throttling, VaultOptions, Window};
 
 use crate::bench::Bench;
 
@@ -26,6 +26,38 @@ async fn vault_answers_429_beyond_its_limit_until_the_next_window() {
     assert_eq!(set.status, 200, "setting has a limit of its own");
     tokio::time::advance(Duration::from_secs(10)).await;
     assert_eq!(bench.ask("POST", "contoso/secrets/apple/backup", None).await.status, 200);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_window_that_slides_gives_back_each_request_after_ten_seconds() {
+    let bench = Bench::new();
+    bench.vaults.set_throttling("contoso", Some(HUNDREDTH));
+    bench.vaults.set_window("contoso", Window::Sliding);
+    let mut answered = Vec::new();
+    for _second in 0..25 {
+        let mut now = 0;
+        while now < 30 && bench.ask("GET", "contoso/secrets", None).await.status == 200 {
+            now += 1;
+        }
+        answered.push(now);
+        tokio::time::advance(Duration::from_secs(1)).await;
+    }
+    let mut expected = vec![0; 25];
+    for start in [0, 10, 20] {
+        (expected[start], expected[start + 1]) = (30, 10);
+    }
+    assert_eq!(answered, expected);
+}
+
+#[tokio::test(start_paused = true)]
+async fn requests_beyond_the_capacity_wait_in_a_queue() {
+    let bench = Bench::new();
+    bench.vaults.set_capacity("contoso", Some(100.0));
+    let start = tokio::time::Instant::now();
+    let asked = (0..50).map(|_| bench.ask("GET", "contoso/secrets", None));
+    futures::future::join_all(asked).await;
+    let took = start.elapsed().as_millis();
+    assert!((490..=500).contains(&took), "the last of fifty waited for {took} ms");
 }
 
 #[tokio::test(start_paused = true)]
@@ -76,4 +108,16 @@ async fn vaults_of_a_subscription_share_five_times_the_limit() {
     }
     // Five times forty: what five vaults may, whichever vaults ask.
     assert_eq!(answered, 200);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_was_let_through_is_added_up_by_weight_over_all_windows() {
+    let bench = Bench::new();
+    assert_eq!(bench.ask("POST", "contoso/keys/hsm/create", Some(json!({"kty": "EC-HSM"}))).await.status, 200);
+    bench.vaults.set_throttling("contoso", Some(HUNDREDTH));
+    for _ in 0..2 {
+        tokio::time::advance(Duration::from_secs(10)).await;
+        while bench.ask("GET", "contoso/keys/hsm", None).await.status == 200 {}
+    }
+    assert!((bench.vaults.quota_granted("contoso") - 80.0).abs() < 0.01, "{}", bench.vaults.quota_granted("contoso"));
 }

@@ -145,6 +145,8 @@ impl Works {
             Some(Form::Auto) if !self.bars.is_hidden() => {
                 let bar = ProgressBar::no_length().with_style(style(UNCOUNTED)).with_prefix(task.title.clone());
                 let bar = self.bars.add(bar);
+                // Now, and not when the task has its turn: also what is soon over was shown.
+                bar.tick();
                 let follow = tokio::spawn(draw(task.clone(), bar.clone()));
                 (bar, Some(follow))
             }

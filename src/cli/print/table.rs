@@ -44,6 +44,11 @@ impl Table {
         self.rows.push(row.into_iter().map(Into::into).collect());
     }
 
+    /// How many rows it has.
+    pub(in crate::cli) fn len(&self) -> usize {
+        self.rows.len()
+    }
+
     /// Its lines for the terminal of standard output, with escape codes for colours.
     pub(super) fn lines(self) -> Vec<String> {
         let terminal = Term::stdout();

@@ -38,6 +38,16 @@ async fn a_backup_is_restored_and_every_item_reported() {
     let items = operation["items"].as_array().unwrap();
     assert_eq!(items.len(), 10);
     assert!(items.iter().all(|item| item["outcome"] == "restored"), "{operation}");
+    let (mut paged, mut next) = (Vec::new(), Some(format!("{}?top=4", accepted.header("Operation-Location"))));
+    while let Some(link) = next {
+        let page = app.get(&link).await.body;
+        paged.push(page["items"].as_array().unwrap().clone());
+        next = page["nextLink"].as_str().map(str::to_owned);
+    }
+    assert_eq!(paged.iter().map(Vec::len).collect::<Vec<_>>(), [4, 4, 2]);
+    assert_eq!(&paged.concat(), items);
+    let list = app.get("api/operations").await.body;
+    assert!(list["value"].as_array().unwrap().iter().all(|row| row.get("items").is_none()), "{list}");
     let (source, target) = (azure.vaults.snapshot("contoso-prod"), azure.vaults.snapshot("contoso-dr"));
     assert_eq!(source.differences(&target), Vec::<String>::new());
     azure.assert_all_known();

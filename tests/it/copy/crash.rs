@@ -141,7 +141,7 @@ async fn a_prune_of_the_target_beside_a_copy_takes_nothing_that_the_copy_names()
         // What an interrupted copy left.
         for (name, bytes) in content(&world.backups).await {
             if name.contains("/items/") {
-                place.backups.create(&name, bytes).await.unwrap();
+                place.backups.create(&name, bytes.into()).await.unwrap();
             }
         }
         world.pass(DAY * 2);
@@ -218,7 +218,8 @@ async fn a_manifest_that_is_there_already_is_taken_for_what_it_is() {
         let act = move || {
             let (other, manifest) = (other.clone(), manifest.clone());
             let text = if same { text.clone() } else { text.slice(..text.len() - 1) };
-            Box::pin(async move { assert_eq!(other.create(&manifest, text).await.unwrap(), Create::Created) }) as Acted
+            Box::pin(async move { assert_eq!(other.create(&manifest, text.into()).await.unwrap(), Create::Created) })
+                as Acted
         };
         // A listing and two readings make the plan; the third is of what is copied.
         let from = Acting::new(&world.backups, 3, act);

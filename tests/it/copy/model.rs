@@ -9,6 +9,7 @@ use keyvault_backup::{
     report::{Progress, Status},
     repository::{
         BackupRef, Repository, Selector,
+        items::Items,
         manifest::{Counts, FORMAT_VERSION, Header, Item, Manifest},
     },
     store::{Store as _, memory::MemoryStore},
@@ -108,7 +109,8 @@ impl Life {
             counts,
             failures: Vec::new(),
         };
-        let text = Manifest { header, items }.encode().unwrap();
+        let items = Items::of(&items).unwrap();
+        let text = Arc::new(Manifest { header, items }.encode().unwrap());
         self.source.backups.create(&reference(&id).manifest(), text.into()).await.unwrap();
     }
 
@@ -154,7 +156,7 @@ impl Life {
         for backup in &backups[1..] {
             // A manifest that cannot be read may name any blob.
             let Ok(manifest) = repository.open(backup).await else { return };
-            named.extend(manifest.items.into_iter().map(|item| item.blob));
+            named.extend(manifest.items.to_vec().unwrap().into_iter().map(|item| item.blob));
         }
         for blob in self.source.names().await.iter().filter(|blob| blob.contains("/items/")) {
             if !named.iter().any(|named| **named == **blob) {
@@ -174,7 +176,7 @@ impl Life {
         if removes {
             place.backups.delete(name).await.unwrap();
         } else {
-            place.backups.replace(name, bytes.slice(..bytes.len().saturating_sub(1))).await.unwrap();
+            place.backups.replace(name, bytes.slice(..bytes.len().saturating_sub(1)).into()).await.unwrap();
         }
     }
 
@@ -245,7 +247,7 @@ impl Life {
 
 async fn is_backup_whole(repository: &Repository, backup: &BackupRef) -> bool {
     let Ok(manifest) = repository.open(backup).await else { return false };
-    for item in &manifest.items {
+    for item in &manifest.items.to_vec().unwrap() {
         if !is_whole(repository, item).await {
             return false;
         }

@@ -18,8 +18,8 @@ use super::{SOURCE, TARGET, backed_up, drill, drill_from, options, restores};
 use crate::world::{World, meanwhile::Meanwhile, storm::storm};
 
 fn said(evidence: &keyvault_backup::drill::Evidence) -> String {
-    let of_items = evidence.items.iter().filter_map(|item| item.problem.as_ref());
-    let all: Vec<&str> = evidence.problems.iter().chain(of_items).map(|problem| &*problem.message).collect();
+    let of_items = evidence.items.iter().filter_map(|item| item.unwrap().problem);
+    let all: Vec<String> = evidence.problems.iter().cloned().chain(of_items).map(|problem| problem.message).collect();
     all.join("\n")
 }
 
@@ -36,7 +36,7 @@ async fn an_item_that_does_not_come_back_is_told_and_all_others_are_removed_agai
     let before = world.vaults.snapshot(TARGET);
     let evidence = drill(&world, &options()).await.unwrap();
     assert_eq!(evidence.status, Status::PartiallySucceeded);
-    let [report] = &evidence.items[..] else { panic!("{evidence:?}") };
+    let [report] = &evidence.items.to_vec().unwrap()[..] else { panic!("{evidence:?}") };
     assert_eq!((report.item.to_string().as_str(), report.outcome), ("secrets/apple", Outcome::Failed));
     assert_eq!(report.problem.as_ref().unwrap().code, "Corrupt");
     assert_eq!(before.differences(&world.vaults.snapshot(TARGET)), Vec::<String>::new());

@@ -70,7 +70,9 @@ async fn instances_that_share_a_queue_make_one_good_backup_of_each_vault_though_
         let [manifest] = manifests.as_slice() else { panic!("{name} has {} backups", manifests.len()) };
         assert_eq!((manifest.header.status, manifest.header.counts.read), (Status::Succeeded, ITEMS as u64), "{name}");
         assert_eq!((manifest.items.len(), manifest.header.previous_backup.as_ref()), (ITEMS, None), "{name}");
-        let sound = stream::iter(&manifest.items).map(|item| repository.read_item(item)).buffer_unordered(8);
+        let sound = stream::iter(manifest.items.iter())
+            .map(async |item| repository.read_item(&item?).await)
+            .buffer_unordered(8);
         assert_eq!(sound.try_collect::<Vec<_>>().await.unwrap().len(), ITEMS, "{name}");
     }
     // Two runs at once on one vault would have asked for items twice, and left blobs that no manifest names.

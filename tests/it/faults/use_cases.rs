@@ -2,7 +2,6 @@
 
 use std::time::Duration;
 
-use futures::{TryStreamExt as _, future};
 use keyvault_backup::{
     backup::{self, Backup},
     coverage::{self, Cause, Terms},
@@ -91,7 +90,7 @@ impl UseCase {
             }
             Self::Verify => {
                 let manifest = world.newest(SOURCE).await;
-                let damaged = manifest.items[0].blob.to_string();
+                let damaged = manifest.items.to_vec().unwrap()[0].blob.to_string();
                 world.backups.replace(&damaged, "something else".into()).await.unwrap();
                 Scene::Verify { damaged }
             }
@@ -146,8 +145,9 @@ impl Scene {
                 };
                 let (repository, progress) = (stage.repository(), Progress::default());
                 let reports = restore::execute(plan, manifest, &repository, &target, options, resumed, &progress).await;
+                let reports = reports.unwrap().to_vec().unwrap();
                 assert_reports_are_true(&reports, &stage.world.vaults.snapshot(TARGET));
-                match restore::status(&reports) {
+                match crate::restore::status_of(&reports) {
                     Status::Succeeded => Ended::Complete,
                     _ => Ended::Partly(reports.into_iter().filter_map(|it| Some(it.problem?.message)).collect()),
                 }
@@ -191,7 +191,12 @@ impl Scene {
                 match drill::run(&source, &target, &repository, *operation, &options, &progress, now).await {
                     Ok(evidence) if evidence.status == Status::Succeeded => Ended::Complete,
                     Ok(evidence) => {
-                        let items = evidence.items.into_iter().filter_map(|item| item.problem);
+                        let items = evidence
+                            .items
+                            .iter()
+                            .filter_map(|item| item.unwrap().problem)
+                            .collect::<Vec<_>>()
+                            .into_iter();
                         Ended::Partly(items.chain(evidence.problems).map(|problem| problem.message).collect())
                     }
                     Err(error) => Ended::failed(&error),
@@ -203,7 +208,8 @@ impl Scene {
                     Ended::Complete
                 }
                 Ok(diff) => {
-                    let known = diff.differences.iter().all(|item| truth.differences.contains(item));
+                    let truth = truth.differences.to_vec().unwrap();
+                    let known = diff.differences.iter().all(|item| truth.contains(&item.unwrap()));
                     assert!(known, "{diff:#?}");
                     Ended::Partly(diff.failures.into_iter().map(|failure| failure.reason).collect())
                 }
@@ -266,8 +272,8 @@ impl Scene {
         }
         let committed = manifests(world).await;
         for manifest in &committed {
-            for item in &manifest.items {
-                world.repository().read_item(item).await.unwrap_or_else(|error| panic!("{case}: {error}"));
+            for item in manifest.items.to_vec().unwrap() {
+                world.repository().read_item(&item).await.unwrap_or_else(|error| panic!("{case}: {error}"));
             }
         }
         match self {
@@ -337,10 +343,7 @@ async fn compare(stage: &Stage<'_>) -> Result<Diff> {
     let (repository, vault) = (stage.repository(), stage.vault(SOURCE));
     let newest = repository.find(vault.name(), &Selector::Latest).await?;
     let manifest = repository.open(&newest).await?;
-    let vault = &vault;
-    let listings = model::Kind::ALL.map(|kind| async move { (kind, vault.list(kind).try_collect().await) });
-    let listings: Vec<(_, Result<Vec<_>>)> = future::join_all(listings).await;
-    Ok(Diff::between(Side::of_backup(manifest)?, Side::of_vault(listings, ItemFilter::all())))
+    Diff::between(&Side::of_backup(manifest)?, &Side::of_vault(&vault, ItemFilter::all()).await?)
 }
 
 async fn back_up(stage: &Stage<'_>, options: &backup::Options, operation: Uuid) -> Ended {
@@ -386,18 +389,18 @@ fn assert_is_complete(manifest: &Manifest, vault: &Snapshot, case: &str) {
         assert!(holds(manifest, *kind, name, state), "{case}: {} {name} is not in the backup", kind.word());
     }
     assert_eq!(manifest.items.len(), count, "{case}");
-    assert!(manifest.items.iter().all(|item| item.stale.is_none()), "{case}");
+    assert!(manifest.items.iter().map(Result::unwrap).all(|item| item.stale.is_none()), "{case}");
 }
 
 /// Nothing that the vault still has is in the older backup and not in this one, and what is not called stale is current.
 fn assert_keeps(manifest: &Manifest, older: &Manifest, vault: &Snapshot, case: &str) {
     let find = |id: &model::ItemId| vault.items.get(&(kind_of(id.kind), id.name.as_str().to_owned()));
-    for item in &older.items {
+    for item in older.items.to_vec().unwrap() {
         if find(&item.id).is_some_and(|state| state.active) {
-            assert!(manifest.item(&item.id).is_some(), "{case}: {} is not kept", item.id);
+            assert!(manifest.items.get(&item.id).unwrap().is_some(), "{case}: {} is not kept", item.id);
         }
     }
-    for item in manifest.items.iter().filter(|item| item.stale.is_none()) {
+    for item in manifest.items.iter().map(Result::unwrap).filter(|item| item.stale.is_none()) {
         let current = find(&item.id).is_some_and(|state| state.active && item.may_be(&state.current));
         assert!(current, "{case}: {} is not as the vault has it", item.id);
     }
@@ -408,6 +411,7 @@ fn holds(manifest: &Manifest, kind: Kind, name: &str, state: &ItemState) -> bool
     manifest
         .items
         .iter()
+        .map(Result::unwrap)
         .any(|item| kind_of(item.id.kind) == kind && item.id.name.as_str() == name && item.may_be(&state.current))
 }
 

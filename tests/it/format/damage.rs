@@ -21,7 +21,7 @@ async fn sample() -> (Manifest, String) {
     world.vaults.add_fault(simulator::key_vault::Fault::answer(403, "Forbidden").named("secret-00000"));
     world.back_up("contoso-prod").await.unwrap();
     let manifest = world.newest("contoso-prod").await;
-    let text = String::from_utf8(manifest.encode().unwrap()).unwrap();
+    let text = String::from_utf8(manifest.encode().unwrap().to_vec().unwrap()).unwrap();
     (manifest, text)
 }
 

@@ -99,7 +99,7 @@ async fn the_manifests_of_format_version_1_say_what_they_said() {
     assert_eq!((first.header.status, first.header.full), (Status::Succeeded, true));
     assert_eq!(first.header.label.as_ref().map(|label| label.as_str()), Some("before-upgrade"));
     assert_eq!((first.header.counts.items(), first.header.counts.managed_skipped), (5, 2));
-    let attributes = &first.item(&item("secrets/attributes")).unwrap().attributes;
+    let attributes = &first.items.get(&item("secrets/attributes")).unwrap().unwrap().attributes;
     assert!(!attributes.enabled);
     assert_eq!(attributes.not_before.unwrap().to_string(), "2023-11-14T22:13:20Z");
     assert_eq!(attributes.expires.unwrap().to_string(), "2033-05-18T03:33:20Z");
@@ -114,9 +114,12 @@ async fn the_manifests_of_format_version_1_say_what_they_said() {
     assert_eq!((counts.read, counts.carried_over, counts.stale, counts.missing), (1, 2, 1, 1));
     let failed: Vec<_> = second.header.failures.iter().map(|failure| failure.name.as_deref().unwrap()).collect();
     assert_eq!(failed, ["attributes", "missing"]);
-    assert_eq!(&*second.item(&item("secrets/attributes")).unwrap().stale.as_ref().unwrap().code, "Forbidden");
-    assert_eq!(second.item(&item("secrets/same-second")).unwrap().ties.len(), 1);
-    assert_eq!(second.item(&item("secrets/versions")).unwrap().versions, 3);
+    assert_eq!(
+        &*second.items.get(&item("secrets/attributes")).unwrap().unwrap().stale.as_ref().unwrap().code,
+        "Forbidden"
+    );
+    assert_eq!(second.items.get(&item("secrets/same-second")).unwrap().unwrap().ties.len(), 1);
+    assert_eq!(second.items.get(&item("secrets/versions")).unwrap().unwrap().versions, 3);
 }
 
 #[tokio::test(start_paused = true)]
@@ -124,15 +127,19 @@ async fn the_items_of_format_version_1_are_read_and_restored() {
     let frozen = Frozen::open();
     for (id, count, versions) in [(FIRST, 5, 2), (SECOND, 4, 3)] {
         let manifest = frozen.manifest(id).await;
-        for item in &manifest.items {
-            let sealed = frozen.repository.read_item(item).await.unwrap();
+        for item in manifest.items.to_vec().unwrap() {
+            let sealed = frozen.repository.read_item(&item).await.unwrap();
             assert_eq!(sealed.bytes().len() as u64, item.size);
         }
         let world = World::with(&["contoso-dr"]);
         let (target, options) = (world.vault("contoso-dr"), world.restore_options());
         let plan = restore::plan(&manifest, &target, &options).await.unwrap();
         let progress = Progress::default();
-        let reports = restore::execute(&plan, &manifest, &frozen.repository, &target, &options, false, &progress).await;
+        let reports = restore::execute(&plan, &manifest, &frozen.repository, &target, &options, false, &progress)
+            .await
+            .unwrap()
+            .to_vec()
+            .unwrap();
         assert_eq!(reports.len(), count);
         assert!(reports.iter().all(|report| report.outcome == Outcome::Restored), "{reports:#?}");
         let restored = world.vaults.snapshot("contoso-dr");

@@ -2,7 +2,11 @@
 
 use keyvault_backup::{error::ErrorKind, repository::BackupRef, store::Store as _};
 
-use crate::world::World;
+use crate::{
+    local_azure::{Settings, run},
+    verify::memory::repository,
+    world::World,
+};
 
 const VAULT: &str = "contoso-prod";
 
@@ -25,7 +29,7 @@ async fn a_manifest_read_item_by_item_is_the_manifest_read_whole() {
     while let Some(item) = reader.next().await.unwrap() {
         items.push(item);
     }
-    assert!(items == whole.items && items.len() > 3_000);
+    assert!(items == whole.items.to_vec().unwrap() && items.len() > 3_000);
     assert_eq!(reader.next().await.unwrap(), None);
 }
 
@@ -65,4 +69,21 @@ async fn a_manifest_that_is_removed_while_it_is_read_is_not_found() {
     assert_eq!(error.kind(), ErrorKind::NotFound);
     let error = world.repository().read_manifest(&backup).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::NotFound);
+}
+
+#[tokio::test]
+async fn without_room_for_temporary_files_it_is_said_what_to_set() {
+    for (items, code) in [(100, 0), (1_000, 1)] {
+        let folder = repository(items);
+        let settings = [
+            ("BACKUP_STORE_URL", format!("file://{}", folder.path().display())),
+            ("STATE_STORE_URL", format!("file://{}/state", folder.path().display())),
+            ("TMPDIR", "/not/there".to_owned()),
+        ];
+        let settings = Settings::from(settings.map(|(name, value)| (name.to_owned(), value)));
+        let ran = run(&settings, &["show", VAULT, "--output", "json"]).await;
+        assert_eq!(ran.code == 0, code == 0, "{items} items: {ran:?}");
+        let sentence = "Could not write a temporary file in /not/there. Set TMPDIR to a folder that is there";
+        assert_eq!(format!("{}{}", ran.stdout, ran.stderr).contains(sentence), code != 0, "{items} items: {ran:?}");
+    }
 }

@@ -39,7 +39,7 @@ async fn a_restore_of_what_was_left_names_the_backup_that_holds_what_is_gone() {
         let restore = [&["restore", "contoso-prod", "--to", "contoso-dr"], dry_run].concat();
         let latest = azure.run(&restore).await;
         assert_eq!(latest.code, 0, "{latest:?}");
-        assert!(latest.stderr.contains(&format!("give --backup {before}.")), "{latest:?}");
+        assert!(latest.stderr.contains(&format!("restore backup {before}.")), "{latest:?}");
         let named = azure.run(&[&restore[..], &["--backup", &before]].concat()).await;
         assert_eq!((named.code, named.stderr.as_str()), (0, ""), "{named:?}");
     }
@@ -47,6 +47,30 @@ async fn a_restore_of_what_was_left_names_the_backup_that_holds_what_is_gone() {
     assert_eq!(azure.run(&["guard", "acknowledge", "--yes", "contoso-prod"]).await.code, 0);
     let latest = azure.run(&["restore", "contoso-prod", "--to", "contoso-dr", "--dry-run"]).await;
     assert_eq!(latest.stderr, "");
+}
+
+#[tokio::test]
+async fn programs_are_told_of_it_too_before_they_restore() {
+    let azure = tripped().await;
+    assert_eq!(azure.run(&["backup"]).await.code, 0);
+    let guard = azure.run(&["guard", "--output", "json"]).await.json();
+    let before = guard["value"][0]["guard"]["comparedWith"].as_str().unwrap().to_owned();
+    let app = azure.app().await;
+    let asked = |backup: &str, dry_run: bool| {
+        json!({
+            "vault": "contoso-prod", "backup": backup, "targetVault": "contoso-dr", "dryRun": dry_run
+        })
+    };
+    for (dry_run, status) in [(true, 200), (false, 202)] {
+        let latest = app.post("api/restore", &asked("latest", dry_run)).await;
+        let [warning] = &latest.body["warnings"].as_array().unwrap()[..] else { panic!("{latest:?}") };
+        assert!(latest.status == status && warning.as_str().unwrap().contains(&format!("restore backup {before}.")));
+        let named = app.post("api/restore", &asked(&before, dry_run)).await;
+        assert_eq!((named.status, &named.body["warnings"]), (status, &Value::Null), "{named:?}");
+    }
+    app.settle().await;
+    let dry_run = ["restore", "contoso-prod", "--to", "contoso-dr", "--dry-run", "--output", "json"];
+    assert_eq!(azure.run(&dry_run).await.json()["warnings"].as_array().unwrap().len(), 1);
 }
 
 #[tokio::test]

@@ -7,7 +7,7 @@ use keyvault_backup::{
     error::ErrorKind,
     model::{BackupId, Label, filter::ItemFilter},
     report::{ItemReport, Outcome, Progress, Status},
-    repository::{Repository, Selector, manifest::Manifest},
+    repository::{Repository, Selector, items::Items, manifest::Manifest},
     restore::{self, Action, OnConflict, OnDeleted, Options, Plan},
     vault::pacing::Pacing,
 };
@@ -17,7 +17,7 @@ use simulator::{
     mishap::Mishap,
 };
 
-use super::{SOURCE, TARGET, actions, backed_up, backed_up_beside, outcomes, plan_with, said};
+use super::{SOURCE, TARGET, actions, backed_up, backed_up_beside, outcomes, plan_with, said, status_of};
 use crate::world::{
     World,
     interruption::{Steps, Stop},
@@ -52,7 +52,11 @@ async fn planned(world: &World, manifest: &Manifest, options: &Options) -> Plan 
 
 async fn carried_out(world: &World, manifest: &Manifest, options: &Options, plan: &Plan) -> Vec<ItemReport> {
     let (repository, target) = (world.repository(), world.vault(TARGET));
-    restore::execute(plan, manifest, &repository, &target, options, false, &Progress::default()).await
+    restore::execute(plan, manifest, &repository, &target, options, false, &Progress::default())
+        .await
+        .unwrap()
+        .to_vec()
+        .unwrap()
 }
 
 /// The active version of an item in the target, if it is there.
@@ -149,7 +153,12 @@ async fn every_situation_of_a_name_has_one_outcome() {
                     assert_eq!(outcomes(&reports)[item], expected.1, "{case}: {}", said(&reports, item));
                     world.assert_all_known();
                     if expected.1.is_good() {
-                        let wanted = manifest.items.iter().find(|wanted| wanted.id.to_string() == item).unwrap();
+                        let wanted = manifest
+                            .items
+                            .iter()
+                            .map(Result::unwrap)
+                            .find(|wanted| wanted.id.to_string() == item)
+                            .unwrap();
                         assert_eq!(version(&world, kind, name).as_deref(), Some(&*wanted.version), "{case}");
                     } else if before != BeingDeleted {
                         assert_eq!(
@@ -177,8 +186,8 @@ async fn arrange(world: &World, manifest: Manifest, kind: Kind, name: &str, befo
     match before {
         Absent => (),
         Same | Older | Newer | DeletedSame | BeingDeleted | BeingPurged | BeingRecovered => {
-            let item = manifest.items.iter().find(|item| item.id.name.as_str() == name).unwrap();
-            let sealed = world.repository().read_item(item).await.unwrap();
+            let item = manifest.items.iter().map(Result::unwrap).find(|item| item.id.name.as_str() == name).unwrap();
+            let sealed = world.repository().read_item(&item).await.unwrap();
             world.vault(TARGET).restore(&item.id, &sealed).await.unwrap();
         }
         Other | DeletedOther | PurgeProtected => add(world, TARGET, kind, name),
@@ -230,7 +239,7 @@ async fn where_purge_protection_forbids_it_nothing_is_touched() {
 
     let options = options(&world, OnConflict::Replace, OnDeleted::Purge);
     let plan = planned(&world, &manifest, &options).await;
-    assert!(plan.steps.iter().all(|step| step.action == Action::Blocked), "{plan:?}");
+    assert!(plan.steps.iter().all(|step| step.unwrap().action == Action::Blocked), "{plan:?}");
     let reports = carried_out(&world, &manifest, &options, &plan).await;
     for (_, _, item) in KINDS {
         assert!(said(&reports, item).contains("purge protection"), "{}", said(&reports, item));
@@ -324,8 +333,9 @@ async fn a_damaged_backup_is_found_out_before_anything_is_deleted() {
     add(&world, TARGET, Kind::Secret, "apple");
     let options = options(&world, OnConflict::Replace, OnDeleted::Recover);
     let mut damaged = manifest.clone();
-    let apple = damaged.items.iter_mut().find(|item| item.id.name.as_str() == "apple").unwrap();
-    apple.size += 1;
+    let mut items = damaged.items.to_vec().unwrap();
+    items.iter_mut().find(|item| item.id.name.as_str() == "apple").unwrap().size += 1;
+    damaged.items = Items::of(&items).unwrap();
     let plan = planned(&world, &damaged, &options).await;
     let before = world.vaults.snapshot(TARGET);
     let reports = carried_out(&world, &damaged, &options, &plan).await;
@@ -381,7 +391,8 @@ async fn a_replacement_that_is_killed_anywhere_loses_nothing_and_the_next_attemp
                 steps.run(run).await;
                 let complete = steps.count() <= last;
 
-                let copied = safety_copy(&world).await.is_some_and(|copy| *copy.items[0].version == *old);
+                let copied =
+                    safety_copy(&world).await.is_some_and(|copy| *copy.items.to_vec().unwrap()[0].version == *old);
                 assert!(
                     copied || version(&world, kind, name) == Some(old),
                     "{item}, {stop:?} at {last}: it is nowhere"
@@ -396,10 +407,14 @@ async fn a_replacement_that_is_killed_anywhere_loses_nothing_and_the_next_attemp
                     true,
                     &Progress::default(),
                 )
-                .await;
+                .await
+                .unwrap()
+                .to_vec()
+                .unwrap();
                 assert_eq!(outcomes(&reports)[item], Outcome::Replaced, "{stop:?} at {last}: {}", said(&reports, item));
-                assert_eq!(restore::status(&reports), Status::Succeeded);
-                let wanted = manifest.items.iter().find(|wanted| wanted.id.to_string() == item).unwrap();
+                assert_eq!(status_of(&reports), Status::Succeeded);
+                let wanted =
+                    manifest.items.iter().map(Result::unwrap).find(|wanted| wanted.id.to_string() == item).unwrap();
                 assert_eq!(version(&world, kind, name).as_deref(), Some(&*wanted.version), "{stop:?} at {last}");
                 assert!(safety_copy(&world).await.is_some());
                 if complete {

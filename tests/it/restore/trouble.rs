@@ -6,8 +6,7 @@ use keyvault_backup::{
     config::{Config, Settings},
     error::ErrorKind,
     report::{ItemReport, Outcome, Status},
-    repository::manifest::Item,
-    restore,
+    repository::{items::Items, manifest::Item},
     store::Store as _,
     vault::pacing::Pacing,
 };
@@ -17,7 +16,7 @@ use simulator::{
 };
 use uuid::Uuid;
 
-use super::{SOURCE, TARGET, all, backed_up, execute, outcomes, said, with};
+use super::{SOURCE, TARGET, all, backed_up, execute, outcomes, said, status_of, with};
 use crate::world::{World, meanwhile::Meanwhile};
 
 fn restore_of(kind: Kind) -> Operation {
@@ -83,8 +82,9 @@ async fn every_attribute_is_compared_after_a_restore() {
     ];
     for (difference, change) in changes {
         let (world, mut manifest) = backed_up().await;
-        let apple = manifest.items.iter_mut().find(|item| item.id.name.as_str() == "apple").unwrap();
-        change(apple);
+        let mut items = manifest.items.to_vec().unwrap();
+        change(items.iter_mut().find(|item| item.id.name.as_str() == "apple").unwrap());
+        manifest.items = Items::of(&items).unwrap();
         let plan = world.plan(&manifest, TARGET).await;
         let reports = execute(&world, &manifest, &plan, &world.vault(TARGET)).await;
         assert_eq!(outcomes(&reports), with(all(Outcome::Restored), "secrets/apple", Outcome::Failed));
@@ -134,7 +134,8 @@ async fn a_damaged_blob_fails_its_item_only_and_never_reaches_the_vault() {
     ];
     for (why, damage) in damages {
         let (world, manifest) = backed_up().await;
-        let blob = &manifest.items.iter().find(|item| item.id.name.as_str() == "apple").unwrap().blob;
+        let blob =
+            &manifest.items.iter().map(Result::unwrap).find(|item| item.id.name.as_str() == "apple").unwrap().blob;
         match damage(&world.backups.read(blob).await.unwrap()) {
             Some(bytes) => world.backups.replace(blob, bytes.into()).await.unwrap(),
             None => world.backups.delete(blob).await.unwrap(),
@@ -246,7 +247,7 @@ async fn an_item_that_fails_for_ever_fails_alone() {
     let bad: Vec<_> = reports.iter().filter(|report| report.outcome != Outcome::Restored).collect();
     assert_eq!(bad.len(), 4, "{bad:#?}");
     assert!(bad.iter().all(|report| report.problem.as_ref().is_some_and(|problem| problem.code == "Unavailable")));
-    assert_eq!(restore::status(&reports), Status::PartiallySucceeded);
+    assert_eq!(status_of(&reports), Status::PartiallySucceeded);
     let (source, target) = (world.vaults.snapshot(SOURCE), world.vaults.snapshot(TARGET));
     assert_claims_are_true(&reports, &source, &target);
 }

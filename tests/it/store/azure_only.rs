@@ -1,8 +1,8 @@
 //! What only a service behind a network can get wrong: against Azurite where it plays along, against scripted answers
 //! where it does not.
 
+use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use azure_core::credentials::{AccessToken, TokenCredential, TokenRequestOptions};
@@ -111,8 +111,25 @@ async fn a_blob_of_any_size_is_created_with_one_conditional_put() {
         });
         let store = container.store_through(network.clone());
         store.create(name, vec![1; size].into()).await.unwrap();
-        assert_eq!(network.record(), [format!("PUT  if-none-match=* type={content_type} lease=-/-")]);
+        store.create(&format!("spooled/{name}"), spooled(&vec![1; size])).await.unwrap();
+        assert_eq!(network.record(), vec![format!("PUT  if-none-match=* type={content_type} lease=-/-"); 2]);
     }
+}
+
+#[tokio::test]
+async fn what_is_sent_from_a_spool_is_sent_whole_again_when_the_answer_is_lost() {
+    let container = Container::create().await;
+    let network = Arc::new(Network {
+        answer: Box::new(|before, _| (before == 0).then(|| broken(Cause::Io))),
+        beyond: Some(client()),
+        loses_answers: true,
+        record: Mutex::default(),
+    });
+    let store = container.store_through(network.clone());
+    let bytes: Vec<u8> = (0..1_000_000_u32).map(|at| at as u8).collect();
+    store.replace("blob", spooled(&bytes)).await.unwrap();
+    assert_eq!(network.record().len(), 2);
+    assert!(store.read("blob").await.unwrap() == bytes);
 }
 
 #[tokio::test]

@@ -123,5 +123,9 @@ async fn the_timer_has_every_vault_in_scope_verified_and_damage_fails_the_invoca
     assert_eq!(shown["error"]["code"], "Corrupt", "{shown:#}");
     let message = shown["error"]["message"].as_str().unwrap();
     assert!(message.contains("keys/key-00004") && message.contains("damaged"), "{message}");
+    let [finding] = &shown["findings"].as_array().unwrap()[..] else { panic!("{shown:#}") };
+    let item = json!({ "kind": "keys", "name": "key-00004" });
+    assert_eq!((&finding["finding"], &finding["item"]), (&json!("wrongSize"), &item), "{shown:#}");
+    assert_eq!(shown["moreDamage"], 0);
     azure.assert_all_known();
 }

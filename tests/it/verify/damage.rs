@@ -36,11 +36,11 @@ async fn act(world: &World, blob: &str, act: &Act) {
         Act::Become(change) => world.backups.replace(blob, change(text.to_vec()).into()).await.unwrap(),
         Act::BecomeThatOf(other) => {
             let other = blobs_of(world, other).await.pop().unwrap();
-            world.backups.replace(blob, world.backups.read(&other).await.unwrap()).await.unwrap();
+            world.backups.replace(blob, world.backups.read(&other).await.unwrap().into()).await.unwrap();
         }
         Act::Rename(change) => {
             world.backups.delete(blob).await.unwrap();
-            world.backups.create(&change(blob), text).await.unwrap();
+            world.backups.create(&change(blob), text.into()).await.unwrap();
         }
     }
 }
@@ -62,7 +62,11 @@ async fn refused(world: &World, id: &BackupId) -> Result<Vec<(String, String)>, 
     let backup = BackupRef { vault: VAULT.parse().unwrap(), id: id.clone(), label: None };
     let manifest = repository.open(&backup).await.map_err(|error| error.kind())?;
     let plan = restore::plan(&manifest, &target, &options).await.unwrap();
-    let reports = restore::execute(&plan, &manifest, &repository, &target, &options, false, &Progress::default()).await;
+    let reports = restore::execute(&plan, &manifest, &repository, &target, &options, false, &Progress::default())
+        .await
+        .unwrap()
+        .to_vec()
+        .unwrap();
     assert_eq!(reports.len(), manifest.items.len());
     let bad = reports.into_iter().filter(|report| report.outcome != Outcome::Restored);
     Ok(bad
@@ -271,7 +275,7 @@ async fn blobs_with_names_of_somebody_else_are_one_finding_and_no_damage() {
         apple.replace("/secrets/", "/Secrets/"),
     ];
     for name in &foreign {
-        world.backups.create(name, Bytes::from_static(b"hello")).await.unwrap();
+        world.backups.create(name, Bytes::from_static(b"hello").into()).await.unwrap();
     }
     let found = verify(&world, VAULT).await;
     let [note] = &found.findings[..] else { panic!("{found:#?}") };
@@ -321,11 +325,11 @@ async fn a_damaged_item_that_cannot_be_read_anew_is_missing_and_not_stale() {
 async fn what_the_last_verification_found_cannot_stop_a_backup() {
     let world = three_days().await;
     verify(&world, VAULT).await;
-    world.state.replace(&format!("findings/{VAULT}.json"), Bytes::from_static(b"{\"formatVersion\": 1")).await.unwrap();
+    world.state.replace(&format!("findings/{VAULT}.json"), "{\"formatVersion\": 1".into()).await.unwrap();
     assert_eq!(world.back_up(VAULT).await.unwrap().status, Status::Succeeded);
     world
         .state
-        .replace(&format!("findings/{VAULT}.json"), Bytes::from_static(b"{\"formatVersion\": 2}"))
+        .replace(&format!("findings/{VAULT}.json"), Bytes::from_static(b"{\"formatVersion\": 2}").into())
         .await
         .unwrap();
     assert_eq!(world.back_up(VAULT).await.unwrap().status, Status::Succeeded);

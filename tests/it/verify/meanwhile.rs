@@ -17,7 +17,7 @@ use futures::stream::{BoxStream, StreamExt as _};
 use keyvault_backup::{
     error::Result,
     repository::{Repository, findings::Wrong},
-    store::{Create, Entry, Lease, Store, memory::MemoryStore},
+    store::{Content, Create, Entry, Lease, Store, memory::MemoryStore},
 };
 
 use super::{VAULT, blobs_of, ids, manifest_of, three_days, verify_with};
@@ -59,11 +59,11 @@ impl fmt::Debug for Acting {
 
 #[async_trait]
 impl Store for Acting {
-    async fn create(&self, _name: &str, _bytes: Bytes) -> Result<Create> {
+    async fn create(&self, _name: &str, _content: Content) -> Result<Create> {
         panic!("it writes no backups")
     }
 
-    async fn replace(&self, _name: &str, _bytes: Bytes) -> Result<()> {
+    async fn replace(&self, _name: &str, _content: Content) -> Result<()> {
         panic!("it replaces no backups")
     }
 

@@ -16,7 +16,7 @@ use bytes::Bytes;
 use futures::{FutureExt as _, StreamExt as _, TryStreamExt as _, stream, stream::BoxStream};
 use keyvault_backup::{
     error::{Error, ErrorKind, Result},
-    store::{Create, DEADLINE, Entry, Lease, Store},
+    store::{Content, Create, DEADLINE, Entry, Lease, Store},
 };
 use tokio::time::{Instant, sleep};
 
@@ -149,12 +149,12 @@ fn failure(kind: ErrorKind, name: &str) -> Error {
 
 #[async_trait]
 impl<S: Store> Store for Faulty<S> {
-    async fn create(&self, name: &str, bytes: Bytes) -> Result<Create> {
-        self.call(name, true, self.inner.create(name, bytes)).await
+    async fn create(&self, name: &str, content: Content) -> Result<Create> {
+        self.call(name, true, self.inner.create(name, content)).await
     }
 
-    async fn replace(&self, name: &str, bytes: Bytes) -> Result<()> {
-        self.call(name, true, self.inner.replace(name, bytes)).await
+    async fn replace(&self, name: &str, content: Content) -> Result<()> {
+        self.call(name, true, self.inner.replace(name, content)).await
     }
 
     async fn read(&self, name: &str) -> Result<Bytes> {

@@ -16,7 +16,7 @@ use futures::{TryStreamExt as _, stream::BoxStream};
 use keyvault_backup::{
     error::{Error, ErrorKind, Result},
     model::Timestamp,
-    store::{Create, Entry, Lease, Store, memory::MemoryStore},
+    store::{Content, Create, Entry, Lease, Store, memory::MemoryStore},
 };
 use simulator::clock::Clock;
 
@@ -42,12 +42,12 @@ impl Immutable {
 
 #[async_trait]
 impl Store for Immutable {
-    async fn create(&self, name: &str, bytes: Bytes) -> Result<Create> {
-        self.inner.create(name, bytes).await
+    async fn create(&self, name: &str, content: Content) -> Result<Create> {
+        self.inner.create(name, content).await
     }
 
-    async fn replace(&self, name: &str, bytes: Bytes) -> Result<()> {
-        self.inner.replace(name, bytes).await
+    async fn replace(&self, name: &str, content: Content) -> Result<()> {
+        self.inner.replace(name, content).await
     }
 
     async fn read(&self, name: &str) -> Result<Bytes> {

@@ -17,7 +17,7 @@ use bytes::Bytes;
 use futures::{StreamExt as _, TryStreamExt as _, stream::BoxStream};
 use keyvault_backup::{
     error::{Error, ErrorKind, Result},
-    store::{Create, Entry, Lease, Store},
+    store::{Content, Create, Entry, Lease, Store},
 };
 use simulator::transport::Door;
 use tokio::sync::Notify;
@@ -132,12 +132,12 @@ fn down() -> Error {
 
 #[async_trait]
 impl<S: Store> Store for Stopping<S> {
-    async fn create(&self, name: &str, bytes: Bytes) -> Result<Create> {
-        self.steps.step(self.inner.create(name, bytes), down).await
+    async fn create(&self, name: &str, content: Content) -> Result<Create> {
+        self.steps.step(self.inner.create(name, content), down).await
     }
 
-    async fn replace(&self, name: &str, bytes: Bytes) -> Result<()> {
-        self.steps.step(self.inner.replace(name, bytes), down).await
+    async fn replace(&self, name: &str, content: Content) -> Result<()> {
+        self.steps.step(self.inner.replace(name, content), down).await
     }
 
     async fn read(&self, name: &str) -> Result<Bytes> {

@@ -1,0 +1,36 @@
+//! Memory hardly grows with the number of items: the real binary on vaults of two sizes, behind the proxy.
+
+use crate::{
+    local_azure::LocalAzure,
+    memory::{MIB, measure, tell},
+};
+
+const VAULT: &str = "contoso-prod";
+
+/// The most memory of each command on a vault of so many secrets, in bytes.
+async fn peaks(items: usize) -> Vec<(&'static str, u64)> {
+    let azure = LocalAzure::with(&[VAULT]).await;
+    for number in 0..items {
+        azure.vaults.set_secret(VAULT, &format!("secret-{number:06}"), "value");
+    }
+    let mut settings = azure.settings();
+    settings.insert("BACKUP_KEEP".into(), "daily=1".into());
+    let mut peaks = Vec::new();
+    for (what, command) in [("first backup", "backup"), ("second backup", "backup"), ("prune", "prune")] {
+        let measured = measure(&settings, &[command, VAULT, "--output", "json"]).await;
+        tell(&format!("{what} of {items} items"), &measured);
+        peaks.push((what, measured.peak));
+    }
+    assert!(azure.items(VAULT).len() >= items && azure.manifests(VAULT).len() == 1);
+    azure.assert_all_known();
+    peaks
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn ten_thousand_items_take_little_more_memory_than_a_thousand() {
+    let (few, many) = (peaks(1_000).await, peaks(10_000).await);
+    for ((what, few), (_, many)) in few.into_iter().zip(many) {
+        assert!(many < 64 * MIB, "{what}: {many} bytes");
+        assert!(many < few + 12 * MIB, "{what}: {few} bytes for 1,000 items, {many} for 10,000");
+    }
+}

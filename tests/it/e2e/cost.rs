@@ -1,0 +1,243 @@
+//! What a small fixed job costs: instructions counted by Valgrind, and requests counted where they arrive. Neither
+//! depends on how busy the machine is, so a change that makes the program dearer is seen here, and nothing by chance.
+//!
+//! `COST_ACCEPT=1 cargo test --test it what_a_small_job_costs` records new figures in `tests/it/fixtures/cost.json`.
+
+use std::{
+    collections::BTreeMap,
+    env, fs,
+    path::{Path, PathBuf},
+    process::Stdio,
+    time::Duration,
+};
+
+use serde::{Deserialize, Serialize};
+use tokio::process::Command;
+
+use super::{
+    PRODUCTION, RECOVERY,
+    app::binary,
+    cloud::{Cloud, app_root, until},
+};
+use crate::azurite::azurite;
+
+/// The job is done with so many items and with so many: the difference is what an item costs, the rest what a command
+/// costs at all.
+const SIZES: [u64; 2] = [40, 120];
+
+/// By how much a count of instructions may exceed the recorded one, in percent. On a busy machine, counts of the same
+/// program differ by up to two: what meets in threads does not always meet in the same order.
+const TOLERANCE: u64 = 8;
+
+/// Valgrind takes some fifty times as long, and other tests run at the same time.
+const LIMIT: Duration = Duration::from_secs(900);
+
+/// What the commands of the job cost.
+#[derive(Debug, Deserialize, Serialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+struct Costs {
+    /// Which made the program: another one may make it cheaper or dearer.
+    compiler: String,
+    commands: BTreeMap<String, Cost>,
+}
+
+#[derive(Debug, Deserialize, Serialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+struct Cost {
+    instructions_per_item: u64,
+    /// Beside those for items.
+    instructions: u64,
+    /// By number of items.
+    requests: BTreeMap<u64, Requests>,
+}
+
+/// Requests by their sort.
+#[derive(Debug, Deserialize, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+struct Requests {
+    /// To vaults. Questions which token is wanted do not count: their number depends on what runs at once.
+    vaults: BTreeMap<String, u64>,
+    /// To the container of backups. What leases and records ask of the other one depends on how long a run takes.
+    backups: BTreeMap<String, u64>,
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_a_small_job_costs_is_what_was_recorded() {
+    let measured = Costs { compiler: compiler().await, commands: measure().await };
+    let file = app_root().join("tests/it/fixtures/cost.json");
+    if env::var_os("COST_ACCEPT").is_some() {
+        fs::write(&file, serde_json::to_string_pretty(&measured).unwrap() + "\n").unwrap();
+    }
+    let recorded: Costs = serde_json::from_slice(&fs::read(&file).unwrap()).unwrap();
+    let complaints = compare(&recorded, &measured);
+    assert!(
+        complaints.is_empty(),
+        "{}\n\nRecorded with {}, measured with {}. If the job is meant to cost this, record it: \
+         COST_ACCEPT=1 cargo test --test it what_a_small_job_costs",
+        complaints.join("\n"),
+        recorded.compiler,
+        measured.compiler
+    );
+}
+
+#[test]
+fn one_request_more_and_instructions_beyond_the_tolerance_are_complained_about() {
+    let costs = |instructions, gets| {
+        let vaults = BTreeMap::from([("SecretGet".to_owned(), gets)]);
+        let requests = BTreeMap::from([(40, Requests { vaults, backups: BTreeMap::new() })]);
+        let cost = Cost { instructions_per_item: instructions, instructions: 7, requests };
+        Costs { compiler: "rustc".to_owned(), commands: BTreeMap::from([("backup".to_owned(), cost)]) }
+    };
+    let recorded = costs(1000, 40);
+    assert_eq!(compare(&recorded, &costs(1000 + 10 * TOLERANCE, 40)), Vec::<String>::new());
+    assert_eq!(
+        compare(&recorded, &costs(1001 + 10 * TOLERANCE, 41)),
+        [
+            "backup, instructions for an item: 1081 instead of 1000, which is more than 8 % above it.",
+            "backup of 40 items, requests to vaults: {\"SecretGet\": 41} instead of {\"SecretGet\": 40}.",
+        ]
+    );
+    // Figures that are far too high hide the next regression.
+    assert_eq!(compare(&recorded, &costs(700, 40)).len(), 1);
+}
+
+/// What is not as it was recorded, a sentence each.
+fn compare(recorded: &Costs, measured: &Costs) -> Vec<String> {
+    let mut complaints = Vec::new();
+    let names = |costs: &Costs| costs.commands.keys().cloned().collect::<Vec<_>>();
+    if names(recorded) != names(measured) {
+        complaints.push(format!("Recorded are {:?}, measured {:?}.", names(recorded), names(measured)));
+    }
+    for (command, (was, is)) in recorded
+        .commands
+        .iter()
+        .filter_map(|(command, was)| measured.commands.get(command).map(|is| (command, (was, is))))
+    {
+        for (what, was, is) in [
+            ("for an item", was.instructions_per_item, is.instructions_per_item),
+            ("beside those for items", was.instructions, is.instructions),
+        ] {
+            if is * 100 > was * (100 + TOLERANCE) {
+                complaints.push(format!(
+                    "{command}, instructions {what}: {is} instead of {was}, which is more than {TOLERANCE} % above it."
+                ));
+            } else if is * (100 + 2 * TOLERANCE) < was * 100 {
+                complaints.push(format!("{command}, instructions {what}: only {is} instead of {was}. Record that."));
+            }
+        }
+        for (items, was) in &was.requests {
+            let is = is.requests.get(items);
+            for (of, was, is) in [
+                ("vaults", Some(&was.vaults), is.map(|is| &is.vaults)),
+                ("the container of backups", Some(&was.backups), is.map(|is| &is.backups)),
+            ] {
+                if was != is {
+                    let [was, is] = [was, is].map(|counts| counts.cloned().unwrap_or_default());
+                    complaints
+                        .push(format!("{command} of {items} items, requests to {of}: {is:?} instead of {was:?}."));
+                }
+            }
+        }
+    }
+    complaints
+}
+
+/// By command, for both sizes.
+async fn measure() -> BTreeMap<String, Cost> {
+    let [small, large] = SIZES;
+    let (few, many) = (job(small).await, job(large).await);
+    let commands = few.into_iter().zip(many).map(|((command, few), (_, many))| {
+        let per_item = many.0.saturating_sub(few.0) / (large - small);
+        let cost = Cost {
+            instructions_per_item: per_item,
+            instructions: few.0.saturating_sub(per_item * small),
+            requests: BTreeMap::from([(small, few.1), (large, many.1)]),
+        };
+        (command.to_owned(), cost)
+    });
+    commands.collect()
+}
+
+/// Does the job with so many items. What each command cost: instructions, and requests.
+async fn job(items: u64) -> Vec<(&'static str, (u64, Requests))> {
+    let cloud = Cloud::with(&[PRODUCTION], &[RECOVERY]).await;
+    cloud.vaults.seed(PRODUCTION, usize::try_from(items).unwrap());
+    let mut costs = Vec::new();
+    let restore = ["restore", PRODUCTION, "--to", RECOVERY];
+    for (name, arguments) in [
+        ("backup", &["backup", PRODUCTION][..]),
+        ("backup, nothing changed", &["backup", PRODUCTION]),
+        ("restore", &restore),
+    ] {
+        cloud.vaults.reset_log();
+        let before = stored(&cloud).await;
+        let instructions = instructions(&cloud, arguments).await;
+        let requests = Requests { vaults: asked(&cloud), backups: beyond(&before, &stored(&cloud).await) };
+        costs.push((name, (instructions, requests)));
+    }
+    costs
+}
+
+/// Runs a command, and counts its instructions.
+async fn instructions(cloud: &Cloud, arguments: &[&str]) -> u64 {
+    let folder = tempfile::tempdir().unwrap();
+    let counted = folder.path().join("callgrind");
+    let mut settings = cloud.settings();
+    // Waiting for turns costs nothing, and one thread makes the order of things depend on less.
+    settings.insert("BACKUP_REQUESTS_PER_SECOND".into(), "10000".into());
+    settings.insert("TOKIO_WORKER_THREADS".into(), "1".into());
+    let mut command = Command::new(valgrind());
+    command.arg("--tool=callgrind").arg(format!("--callgrind-out-file={}", counted.display())).arg(binary());
+    command.args(arguments).env_clear().envs(settings).stdin(Stdio::null()).kill_on_drop(true);
+    let output = tokio::time::timeout(LIMIT, command.output()).await.expect("the command ends").unwrap();
+    assert!(output.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
+    total(&counted)
+}
+
+/// Of all parts of the program.
+fn total(counted: &Path) -> u64 {
+    let text = fs::read_to_string(counted).unwrap();
+    let line = text.lines().find_map(|line| line.strip_prefix("totals: ").or_else(|| line.strip_prefix("summary: ")));
+    line.and_then(|count| count.trim().parse().ok()).unwrap_or_else(|| panic!("no total in {}", counted.display()))
+}
+
+fn valgrind() -> PathBuf {
+    let folders = env::var_os("PATH").unwrap_or_default();
+    let found = env::split_paths(&folders).map(|folder| folder.join("valgrind")).find(|program| program.is_file());
+    found.expect("valgrind is not on the path. Run scripts/test.sh, which installs it.")
+}
+
+/// What the vaults have been asked since the log began anew.
+fn asked(cloud: &Cloud) -> BTreeMap<String, u64> {
+    let mut asked = BTreeMap::new();
+    for ((operation, status), count) in cloud.vaults.counts() {
+        if let (Some(operation), true) = (operation, status != 401) {
+            *asked.entry(operation.to_string()).or_default() += count;
+        }
+    }
+    asked
+}
+
+/// What the container of backups has been asked so far.
+async fn stored(cloud: &Cloud) -> BTreeMap<String, u64> {
+    let container = cloud.backups.url().path_segments().and_then(Iterator::last).unwrap().to_owned();
+    let log = &azurite().requests;
+    // Azurite tells of requests in the order in which it has answered, a moment later.
+    let deletes = || log.of(&container).get("DELETE").copied().unwrap_or_default();
+    let before = deletes();
+    let _ = keyvault_backup::store::Store::delete(&cloud.backups.store(), "marker").await;
+    until("the end of the log", || deletes() > before).await;
+    let mut requests = log.of(&container);
+    requests.remove("DELETE");
+    requests
+}
+
+fn beyond(before: &BTreeMap<String, u64>, after: &BTreeMap<String, u64>) -> BTreeMap<String, u64> {
+    let new = after.iter().map(|(what, count)| (what.clone(), count - before.get(what).unwrap_or(&0)));
+    new.filter(|(_, count)| *count > 0).collect()
+}
+
+async fn compiler() -> String {
+    let output = Command::new(env::var_os("RUSTC").unwrap_or_else(|| "rustc".into())).arg("--version").output().await;
+    String::from_utf8(output.unwrap().stdout).unwrap().trim().to_owned()
+}
