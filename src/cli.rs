@@ -9,8 +9,10 @@ mod guard;
 mod list;
 mod listing;
 mod manual;
+mod operations;
 mod print;
 mod prune;
+mod remote;
 mod restore;
 mod show;
 mod status;
@@ -20,12 +22,16 @@ mod version;
 
 use std::{ffi::OsString, process::ExitCode};
 
-use clap::{ColorChoice, CommandFactory as _, FromArgMatches as _, Parser, Subcommand, ValueEnum};
+use clap::{
+    ArgMatches, Args as _, ColorChoice, CommandFactory as _, FromArgMatches as _, Parser, Subcommand, ValueEnum,
+    parser::ValueSource,
+};
 use time::OffsetDateTime;
 
 use self::print::{End, Printer};
 use crate::{
-    config::{Config, Settings, connect::Connections},
+    app::App,
+    config::{AppSettings, Config, Settings, connect::Connections},
     coverage,
     error::{Error, ErrorKind, Result},
     events, functions,
@@ -51,6 +57,8 @@ struct Arguments {
     #[command(flatten)]
     terminal: print::Options,
     #[command(flatten)]
+    app: AppSettings,
+    #[command(flatten)]
     settings: Settings,
 }
 
@@ -72,6 +80,7 @@ enum Command {
     Show(show::Show),
     Diff(diff::Diff),
     Status(status::Status),
+    Operations(operations::Operations),
     Verify(verify::Verify),
     Drill(drill::Drill),
     Guard(guard::Guard),
@@ -106,12 +115,10 @@ enum Command {
 pub async fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     let arguments: Vec<OsString> = arguments.into_iter().collect();
     let color = wanted_color(&arguments);
-    let parsed = command_line()
-        .color(color)
-        .try_get_matches_from(&arguments)
-        .and_then(|parsed| Arguments::from_arg_matches(&parsed));
-    let arguments = match parsed {
-        Ok(arguments) => arguments,
+    let parsed = command_line().color(color).try_get_matches_from(&arguments);
+    let parsed = parsed.and_then(|parsed| Ok((Arguments::from_arg_matches(&parsed)?, typed_settings(&parsed))));
+    let (arguments, typed) = match parsed {
+        Ok(parsed) => parsed,
         // Help and version are answers; everything else is a mistake.
         Err(message) if message.use_stderr() && wants_json(&arguments) => {
             Printer::new(true, &print::Options::default(), false).errors(&[usage(&message)]);
@@ -130,7 +137,7 @@ pub async fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     let logs = log_level(&arguments.settings).is_some_and(|level| level != "off");
     let printer = Printer::new(arguments.output == Output::Json, &arguments.terminal, logs);
     let telemetry = Telemetry::start();
-    let code = match execute(arguments, &printer, &telemetry).await {
+    let code = match execute(arguments, &typed, &printer, &telemetry).await {
         Ok(end) => end.into(),
         Err(errors) => {
             printer.errors(&errors);
@@ -153,6 +160,17 @@ pub fn command_line() -> clap::Command {
 fn is_welcome(message: &clap::Error) -> bool {
     use clap::error::ErrorKind::{DisplayHelpOnMissingArgumentOrSubcommand, MissingSubcommand};
     matches!(message.kind(), DisplayHelpOnMissingArgumentOrSubcommand | MissingSubcommand)
+}
+
+/// The settings that were given as flags, which mean nothing to an app that has settings of its own.
+fn typed_settings(parsed: &ArgMatches) -> Vec<String> {
+    let all = Settings::augment_args(clap::Command::new("settings"));
+    let of_both = ["azure_cloud", "log_level"];
+    all.get_arguments()
+        .filter(|argument| !of_both.contains(&argument.get_id().as_str()))
+        .filter(|argument| parsed.value_source(argument.get_id().as_str()) == Some(ValueSource::CommandLine))
+        .filter_map(|argument| Some(format!("--{}", argument.get_long()?)))
+        .collect()
 }
 
 /// Whether a command line that cannot be read asks for JSON all the same.
@@ -186,10 +204,11 @@ fn usage(message: &clap::Error) -> Error {
 
 async fn execute(
     arguments: Arguments,
+    typed: &[String],
     printer: &Printer,
     telemetry: &Result<Option<Telemetry>>,
 ) -> Result<End, Vec<Error>> {
-    let Arguments { command, mut settings, .. } = arguments;
+    let Arguments { command, app, mut settings, .. } = arguments;
     if let Command::Copy(copy) = &command {
         copy.choose_source(&mut settings);
     }
@@ -216,6 +235,26 @@ async fn execute(
         printer.text(&manual::page(command_line(), &command.unwrap_or_default()));
         return Ok(End::GOOD);
     }
+    if app.are_set() && !serves {
+        let access = app.read(&settings.azure_cloud).map_err(|more| mistakes.extend(more));
+        if let [flag, ..] = typed {
+            let message = format!(
+                "{flag} means nothing to the app, which has settings of its own. Leave it out, or change the app's setting."
+            );
+            mistakes.push(Error::invalid(flag, message));
+        }
+        return match access {
+            Ok(access) if mistakes.is_empty() => {
+                let app = App::new(access).map_err(one)?;
+                unless_stopped(command.run_by(&app, printer), printer).await.map_err(one)
+            }
+            _ => Err(mistakes),
+        };
+    }
+    if app.are_set() {
+        let message = "An app cannot let another app answer for it. Remove BACKUP_APP_URL from its settings.";
+        mistakes.push(Error::invalid("BACKUP_APP_URL", message));
+    }
     let config = Config::read(&settings).map_err(|more| mistakes.extend(more));
     let connections = match config {
         Ok(config) if mistakes.is_empty() => Ok(Connections::new(config)),
@@ -228,9 +267,14 @@ async fn execute(
         return Err(one(Error::new(ErrorKind::Internal, message)));
     }
     let connections = connections?;
+    unless_stopped(command.run(&connections, printer), printer).await.map_err(one)
+}
+
+/// Does this, unless somebody stops it.
+async fn unless_stopped(work: impl Future<Output = Result<End>>, printer: &Printer) -> Result<End> {
     let stop = stop::requested();
     tokio::select! {
-        end = work(command, &connections, printer) => end.map_err(one),
+        end = work => end,
         () = stop => {
             let end = printer.stopped();
             store::azure::all_given_back().await;
@@ -239,20 +283,44 @@ async fn execute(
     }
 }
 
-async fn work(command: Command, connections: &Connections, printer: &Printer) -> Result<End> {
-    match command {
-        Command::Backup(command) => command.run(connections, printer).await,
-        Command::Restore(command) => command.run(connections, printer).await,
-        Command::List(command) => command.run(connections, printer).await,
-        Command::Show(command) => command.run(connections, printer).await,
-        Command::Prune(command) => command.run(connections, printer).await,
-        Command::Copy(command) => command.run(connections, printer).await,
-        Command::Verify(command) => command.run(connections, printer).await,
-        Command::Drill(command) => command.run(connections, printer).await,
-        Command::Diff(command) => command.run(connections, printer).await,
-        Command::Status(command) => command.run(connections, printer).await,
-        Command::Guard(command) => command.run(connections, printer).await,
-        Command::Serve { .. } | Command::Completions { .. } | Command::Man { .. } => Ok(End::GOOD),
+impl Command {
+    async fn run(self, connections: &Connections, printer: &Printer) -> Result<End> {
+        match self {
+            Self::Backup(command) => command.run(connections, printer).await,
+            Self::Restore(command) => command.run(connections, printer).await,
+            Self::List(command) => command.run(connections, printer).await,
+            Self::Show(command) => command.run(connections, printer).await,
+            Self::Prune(command) => command.run(connections, printer).await,
+            Self::Copy(command) => command.run(connections, printer).await,
+            Self::Verify(command) => command.run(connections, printer).await,
+            Self::Drill(command) => command.run(connections, printer).await,
+            Self::Diff(command) => command.run(connections, printer).await,
+            Self::Status(command) => command.run(connections, printer).await,
+            Self::Operations(command) => command.run(connections, printer).await,
+            Self::Guard(command) => command.run(connections, printer).await,
+            Self::Serve { .. } | Self::Completions { .. } | Self::Man { .. } => Ok(End::GOOD),
+        }
+    }
+
+    /// The same by the deployed app.
+    async fn run_by(self, app: &App, printer: &Printer) -> Result<End> {
+        match self {
+            Self::Backup(command) => command.run_by(app, printer).await,
+            Self::Restore(command) => command.run_by(app, printer).await,
+            Self::List(command) => command.run_by(app, printer).await,
+            Self::Show(command) => command.run_by(app, printer).await,
+            Self::Prune(command) => command.run_by(app, printer).await,
+            Self::Verify(command) => command.run_by(app, printer).await,
+            Self::Drill(command) => command.run_by(app, printer).await,
+            Self::Diff(command) => command.run_by(app, printer).await,
+            Self::Status(command) => command.run_by(app, printer).await,
+            Self::Operations(command) => command.run_by(app, printer).await,
+            Self::Guard(command) => command.run_by(app, printer).await,
+            Self::Copy(_) | Self::Serve { .. } | Self::Completions { .. } | Self::Man { .. } => {
+                let message = "This command is about this machine, and the app can do nothing for it. Leave --app out.";
+                Err(Error::invalid("BACKUP_APP_URL", message))
+            }
+        }
     }
 }
 

@@ -1,6 +1,7 @@
 //! Settings: flags and environment variables of the same meaning, read in this file only. Every mistake is reported at
 //! once, each with the setting's name and the remedy.
 
+mod app;
 pub mod connect;
 mod measured;
 mod settings;
@@ -10,7 +11,10 @@ use std::{path::PathBuf, time::Duration};
 use url::Url;
 use uuid::Uuid;
 
-pub use self::settings::Settings;
+pub use self::{
+    app::{AppAccess, AppSettings},
+    settings::Settings,
+};
 use crate::{
     error::{Error, ErrorKind, Result},
     guard,

@@ -4,6 +4,7 @@
 use std::time::Duration;
 
 use futures::{StreamExt as _, stream};
+use serde::Deserialize;
 
 use crate::{
     error::Result,
@@ -47,6 +48,9 @@ pub struct Coverage {
     pub backups: usize,
     /// Its newest backup, which may be unreadable. Its failures say what is stale or missing, and why.
     pub newest: Option<(BackupRef, Result<Header>)>,
+    /// How many failures of its newest backup there are beside those in its header: an app that is asked tells the first
+    /// only.
+    pub more_failures: usize,
     /// Its newest good backup: one in which everything is.
     pub newest_good: Option<Header>,
     /// How old that is, in seconds: by when it began, because what changed after that may not be in it. Nothing when its
@@ -67,7 +71,7 @@ pub struct Coverage {
 }
 
 /// A reason for a person to look at a vault.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 pub struct Attention {
     /// Which sort of reason.
     pub cause: Cause,
@@ -76,7 +80,8 @@ pub struct Attention {
 }
 
 /// The sorts of reasons.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "camelCase")]
 pub enum Cause {
     /// There is no backup at all.
     NeverBackedUp,
@@ -151,6 +156,7 @@ async fn look_at(repository: &Repository, vault: VaultName, terms: &Terms) -> Co
         backups: count,
         age: good.as_ref().and_then(|good| age(good, terms.now)),
         newest,
+        more_failures: 0,
         newest_good: good,
         guard: known(guard, &mut problems),
         last_backup: known(last_backup, &mut problems),

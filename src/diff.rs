@@ -21,6 +21,7 @@ use crate::{
 
 /// How an item differs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
 pub enum Change {
     /// Only the second side has it.
     Added,
@@ -61,7 +62,9 @@ impl Change {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct State {
     /// The current version; a listing of a vault does not show it.
+    #[serde(default)]
     pub version: Option<Box<str>>,
+    #[serde(skip)]
     ties: Vec<Box<str>>,
     /// The state of the current version.
     pub attributes: Attributes,
@@ -209,14 +212,18 @@ pub struct Diff {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Difference {
     /// The item.
+    #[serde(flatten)]
     pub item: ItemId,
     /// How; at least one.
     pub changes: Vec<Change>,
     /// The attributes behind [`Change::Attributes`], such as `expires` or `tags.owner`.
+    #[serde(default)]
     pub fields: Vec<String>,
     /// On the first side.
+    #[serde(default)]
     pub from: Option<State>,
     /// On the second side.
+    #[serde(default)]
     pub to: Option<State>,
 }
 
@@ -309,7 +316,8 @@ impl Diff {
         self.push(Difference { item, changes, fields, from: Some(from), to: Some(to) })
     }
 
-    fn push(&mut self, difference: Difference) -> Result<()> {
+    /// Counts one more item that differs.
+    pub fn push(&mut self, difference: Difference) -> Result<()> {
         difference.changes.iter().for_each(|change| self.counts[*change as usize] += 1);
         self.differences.push(&difference)
     }

@@ -12,11 +12,11 @@ mod verify;
 
 pub use self::{
     backup::{BackupRequest, GUARD_DELETED, GUARD_DISABLED, back_up},
-    diff::{Against, Comparison, compare, newest_backup},
+    diff::{Against, Comparison, compare, may_be_meant, newest_backup, nothing_before},
     drill::{DrillRequest, check_drill_vault, drill, give_up_drill},
-    guard::acknowledge_guard,
+    guard::{acknowledge_guard, no_guard},
     prune::{plan_prune, prune},
-    restore::{RestoreRequest, check_restore, plan_restore, restore, restore_warnings},
+    restore::{RestoreRequest, check_restore, guard_warning, plan_restore, restore, restore_warnings},
     sweep::sweep,
     verify::verify,
 };

@@ -32,6 +32,9 @@ use crate::{
     rows::Rows,
 };
 
+/// Names the release of an app that answers with an error: what it refuses may be what it does not know yet.
+pub const RELEASE_HEADER: &str = "x-keyvault-backup-release";
+
 /// How many failures of a backup are shown where many vaults are.
 pub const MOST_FAILURES: usize = 20;
 
@@ -274,7 +277,7 @@ pub fn coverage(coverage: &Coverage) -> Value {
         "newestGood": coverage.newest_good.as_ref().map(backup_summary),
         "ageSeconds": coverage.age,
         "failures": failures.iter().take(MOST_FAILURES).map(failure).collect::<Vec<_>>(),
-        "moreFailures": failures.len().saturating_sub(MOST_FAILURES),
+        "moreFailures": failures.len().saturating_sub(MOST_FAILURES) + coverage.more_failures,
         "guard": coverage.guard.as_ref().map(guard),
         "lastBackup": last(&coverage.last_backup),
         "lastVerify": last(&coverage.last_verify),
@@ -379,10 +382,14 @@ pub fn prune(plan: &prune::Plan, report: Option<&prune::Report>) -> Value {
             let mut body = json!({
                 "id": row.backup.id,
                 "action": if row.is_removed() { "remove" } else { "keep" },
+                "result": row.quality.as_str(),
                 "reasons": row.reasons,
             });
             if let Some(label) = &row.backup.label {
                 body["label"] = label.as_str().into();
+            }
+            if plan.was_asked_for(row) {
+                body["refused"] = true.into();
             }
             body
         })

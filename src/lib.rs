@@ -32,5 +32,7 @@ pub mod config;
 pub mod jobs;
 pub mod json;
 
+pub mod app;
+
 pub mod cli;
 pub mod functions;

@@ -159,6 +159,13 @@ impl Progress {
         self.bytes.fetch_add(bytes, Ordering::Relaxed);
     }
 
+    /// Takes over what somebody else has seen: the run is elsewhere.
+    pub fn show(&self, look: Snapshot) {
+        self.total.store(look.total, Ordering::Relaxed);
+        self.done.store(look.done, Ordering::Relaxed);
+        self.bytes.store(look.bytes, Ordering::Relaxed);
+    }
+
     /// How far it is now.
     pub fn look(&self) -> Snapshot {
         Snapshot {

@@ -40,6 +40,17 @@ pub enum Quality {
     Unreadable,
 }
 
+impl Quality {
+    /// The word used in JSON and in tables.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Whole => "Succeeded",
+            Self::Incomplete => "Incomplete",
+            Self::Unreadable => "Unreadable",
+        }
+    }
+}
+
 /// A backup and why it is kept.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Decision {

@@ -11,9 +11,10 @@ use super::{
     manual::Manual,
     meant_vault, now,
     print::{Cell, End, Printer, Work, status, table},
-    vaults,
+    remote, vaults,
 };
 use crate::{
+    app::App,
     config::connect::{Connections, Role},
     error::Result,
     jobs::{self, BackupRequest},
@@ -66,6 +67,17 @@ impl BackUp {
     pub(super) async fn run(self, connections: &Connections, printer: &Printer) -> Result<End> {
         let vaults = vaults(connections, &self.vaults)?;
         back_up(connections, vaults, self.label, self.full, printer).await
+    }
+
+    pub(super) async fn run_by(self, app: &App, printer: &Printer) -> Result<End> {
+        let vaults = self.vaults.iter().map(|vault| app.name(vault)).collect::<Result<Vec<_>>>()?;
+        let started = app.back_up(&vaults, self.label.as_ref(), &BackupRequest { full: self.full }).await?;
+        let started = started.into_iter().map(|started| (started.operation.vault.clone(), Ok(started))).collect();
+        let followed = remote::follow(app, started, "Backing up", printer).await?;
+        let results: Vec<_> =
+            followed.into_iter().map(|(vault, result)| (vault, result.map(|(operation, _)| operation))).collect();
+        print(printer, &results);
+        Ok(End::of_operations(results.iter().map(|(_, result)| result.as_ref())))
     }
 }
 

@@ -9,12 +9,14 @@ use super::{
     print::{Cell, End, Printer},
 };
 use crate::{
+    app::{App, Row},
     config::connect::{Connections, Role},
     diff::Change,
     error::Result,
     jobs::{self, Against, Comparison},
     json,
-    repository::{BackupRef, manifest::Header},
+    model::{BackupId, VaultName},
+    repository::{BackupRef, Selector, manifest::Header},
 };
 
 pub(super) const MANUAL: Manual = Manual {
@@ -85,6 +87,39 @@ impl Diff {
         let comparison = comparison?;
         print(printer, &comparison, self.all_rows)?;
         Ok(End::of_diff(&comparison.diff))
+    }
+
+    pub(super) async fn run_by(self, app: &App, printer: &Printer) -> Result<End> {
+        let vault = app.name(&self.vault)?;
+        let other = self.with.as_deref().map_or(Ok(vault.clone()), |other| app.name(other))?;
+        let to = match &self.to {
+            _ if self.live => None,
+            Some(to) => Some(find(app, &other, to).await?),
+            None => Some(newest(app, &other, None).await?),
+        };
+        let from = match &self.from {
+            Some(from) => find(app, &vault, from).await?,
+            None => newest(app, &vault, to.as_ref().filter(|_| other == vault)).await?,
+        };
+        let comparison = app.compare(&vault, &from, to.as_ref(), &other).await?;
+        print(printer, &comparison, self.all_rows)?;
+        Ok(End::of_diff(&comparison.diff))
+    }
+}
+
+async fn find(app: &App, vault: &VaultName, backup: &str) -> Result<BackupId> {
+    let selector: Selector = backup.parse()?;
+    Ok(app.header(vault, &selector.to_string()).await?.backup_id)
+}
+
+/// What [`jobs::newest_backup`] chooses.
+async fn newest(app: &App, vault: &VaultName, before: Option<&BackupId>) -> Result<BackupId> {
+    let rows = app.backups(vault).await?.rows;
+    let readable = |(backup, header): &&Row| header.is_ok() && jobs::may_be_meant(backup, before);
+    match (rows.iter().find(readable), before) {
+        (Some((backup, _)), _) => Ok(backup.id.clone()),
+        (None, Some(before)) => Err(jobs::nothing_before(vault, before)),
+        (None, None) => find(app, vault, "latest").await,
     }
 }
 

@@ -10,15 +10,20 @@ use super::{
     manual::Manual,
     name, now,
     print::{End, Printer, Work, duration, table},
+    remote,
 };
 use crate::{
+    app::App,
     config::connect::{Connections, Role},
-    error::Result,
+    error::{Error, Result},
     jobs::{self, DrillRequest},
     json,
     operation::Attempts,
     report::Progress,
-    repository::operation::{Operation, OperationKind},
+    repository::{
+        Selector,
+        operation::{Operation, OperationKind},
+    },
 };
 
 pub(super) const MANUAL: Manual = Manual {
@@ -120,6 +125,20 @@ impl Drill {
             );
         }
         Ok(end)
+    }
+
+    pub(super) async fn run_by(self, app: &App, printer: &Printer) -> Result<End> {
+        if self.into.is_some() {
+            let message = "The app drills in its own DRILL_VAULT and nowhere else, because a drill deletes what it has \
+                           restored. Leave --into out, or run the command without --app.";
+            return Err(Error::invalid("into", message));
+        }
+        let selector: Selector = self.backup.parse()?;
+        let request = DrillRequest { backup: selector.to_string(), sample: self.sample.map(|size| size as usize) };
+        let started = app.drill(&app.name(&self.vault)?, &request).await?;
+        let (operation, _) = remote::follow_one(app, started, "Drilling with", printer).await?;
+        print(printer, &operation)?;
+        Ok(End::of_operations([Ok(&operation)]))
     }
 }
 

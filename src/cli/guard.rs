@@ -11,12 +11,13 @@ use super::{
     print::{Cell, End, Printer, table},
 };
 use crate::{
+    app::App,
     config::connect::{Connections, Role},
-    coverage,
+    coverage::{self, Cause, Coverage},
     error::Result,
     jobs, json,
     model::{BackupId, VaultName},
-    repository::{Repository, manifest},
+    repository::{Repository, guard::Acknowledgement, manifest},
 };
 
 /// Vaults looked at together.
@@ -121,6 +122,27 @@ impl Guard {
     }
 }
 
+impl Guard {
+    pub(super) async fn run_by(self, app: &App, printer: &Printer) -> Result<End> {
+        if let Some(Action::Acknowledge(command)) = self.action {
+            return command.run_by(app, printer).await;
+        }
+        let vaults = self.vaults.iter().map(|vault| app.name(vault)).collect::<Result<Vec<_>>>()?;
+        let rows: Vec<Row> = stream::iter(app.vaults(&vaults).await?)
+            .map(|Coverage { vault, guard, attention, .. }| async move {
+                // Something could not be looked at, and it may be this.
+                let doubtful = guard.is_none() && attention.iter().any(|reason| reason.cause == Cause::Unknown);
+                let guard = if doubtful { app.guard(&vault).await } else { Ok(guard) };
+                (vault, guard)
+            })
+            .buffered(VAULTS_AT_ONCE)
+            .collect()
+            .await;
+        print(printer, &rows);
+        Ok(End::of_attention(rows.into_iter().map(|(_, guard)| guard.map(|guard| guard.is_some()))))
+    }
+}
+
 type Row = (VaultName, Result<Option<manifest::Guard>>);
 
 impl Acknowledge {
@@ -139,18 +161,34 @@ impl Acknowledge {
             }
         }
         let said = jobs::acknowledge_guard(repository, &vault, backup.as_ref(), &by, reason.as_deref(), now()).await?;
-        if printer.is_json() {
-            printer.json(&json::acknowledgement(&said));
-        } else {
-            printer.line(format!(
-                "The guard of vault {vault} is down: {} acknowledged at {} that {}.",
-                said.acknowledged_by,
-                printer.time(said.acknowledged_at),
-                said.guard
-            ));
-        }
+        print_word(printer, &vault, &said);
         Ok(End::GOOD)
     }
+
+    async fn run_by(self, app: &App, printer: &Printer) -> Result<End> {
+        let vault = app.name(&self.vault)?;
+        let Self { reason, backup, by, .. } = self;
+        let backup = match backup {
+            Some(backup) => backup,
+            None => app.guard(&vault).await?.map(|guard| guard.tripped_by).ok_or_else(|| jobs::no_guard(&vault))?,
+        };
+        let said = app.acknowledge_guard(&vault, &backup, &by, reason.as_deref()).await?;
+        print_word(printer, &vault, &said);
+        Ok(End::GOOD)
+    }
+}
+
+fn print_word(printer: &Printer, vault: &VaultName, said: &Acknowledgement) {
+    if printer.is_json() {
+        printer.json(&json::acknowledgement(said));
+        return;
+    }
+    printer.line(format!(
+        "The guard of vault {vault} is down: {} acknowledged at {} that {}.",
+        said.acknowledged_by,
+        printer.time(said.acknowledged_at),
+        said.guard
+    ));
 }
 
 fn print(printer: &Printer, rows: &[Row]) {

@@ -11,6 +11,7 @@ use super::{
     print::{Cell, End, Printer, status, table},
 };
 use crate::{
+    app::{App, Row},
     config::connect::{Connections, Role},
     error::Result,
     json,
@@ -54,10 +55,24 @@ impl List {
             None => list_vaults(&repository, printer).await,
         }
     }
-}
 
-/// A backup of a listing, whose manifest may be damaged or from a newer release.
-type Row = (BackupRef, Result<Header>);
+    pub(super) async fn run_by(self, app: &App, printer: &Printer) -> Result<End> {
+        let Some(vault) = self.vault else {
+            let vaults = app.vaults(&[]).await?.into_iter().filter(|row| row.backups > 0);
+            let rows: Vec<_> = vaults.map(|row| (row.vault, row.backups, row.newest)).collect();
+            print_vaults(printer, &app.describe(), &rows);
+            return Ok(end_of_listing(rows.iter().filter_map(|(_, _, newest)| newest.as_ref())));
+        };
+        let vault = app.name(&vault)?;
+        let rows = app.backups(&vault).await?.rows;
+        if rows.is_empty() {
+            // Says which vaults there are.
+            app.header(&vault, "latest").await?;
+        }
+        print_backups(printer, &vault, &rows);
+        Ok(end_of_listing(&rows))
+    }
+}
 
 const UNREADABLE: &str = "Unreadable";
 
@@ -66,7 +81,7 @@ async fn list_vaults(repository: &Repository, printer: &Printer) -> Result<End> 
     let bar = printer.wait(format!("Reading {}", repository.describe()));
     for vault in repository.vaults().await? {
         let backups = repository.backups(&vault).await?;
-        let newest = match backups.last() {
+        let newest = match backups.iter().rfind(|backup| !backup.is_safety_copy()) {
             Some(newest) => Some(read(repository, newest.clone()).await?),
             None => None,
         };

@@ -1,7 +1,7 @@
 //! Long lists for people: a short one whole, and of a long one what needs attention.
 
-use super::print::{Cell, MANY, Printer, table};
-use crate::error::Result;
+use super::print::{Cell, MANY, Printer, outcome, table};
+use crate::{error::Result, report::ItemReport, rows::Rows};
 
 /// Rows of one table when a long list is shown whole, because a table is laid out in memory.
 const PAGE: usize = 1_000;
@@ -43,4 +43,14 @@ pub(super) fn print<const COLUMNS: usize>(
         });
     }
     Ok(())
+}
+
+/// Prints what became of items.
+pub(super) fn outcomes(printer: &Printer, items: &Rows<ItemReport>, all: bool) -> Result<()> {
+    let rows = items.iter().map(|report| {
+        let ItemReport { item, outcome: result, version, problem } = report?;
+        let version = version.map(String::from).unwrap_or_default();
+        Ok((!result.is_good() || problem.is_some(), [item.to_string().into(), outcome(result), version.into()]))
+    });
+    print(printer, ["Item", "Result", "Version"], items.len(), rows, all)
 }

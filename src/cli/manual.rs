@@ -13,7 +13,7 @@ use clap_mangen::{
     roff::{Roff, bold, roman},
 };
 
-use super::{backup, copy, diff, drill, guard, list, print, prune, restore, show, status, verify};
+use super::{backup, copy, diff, drill, guard, list, operations, print, prune, restore, show, status, verify};
 
 /// What the help of a command says beyond its arguments.
 pub(super) struct Manual {
@@ -38,6 +38,7 @@ const MANUALS: &[(&str, &Manual)] = &[
     ("guard-acknowledge", &guard::ACKNOWLEDGE),
     ("prune", &prune::MANUAL),
     ("copy", &copy::MANUAL),
+    ("operations", &operations::MANUAL),
     ("serve", &SERVE),
     ("completions", &COMPLETIONS),
     ("man", &MAN),

@@ -2,6 +2,7 @@
 
 use clap::Args;
 use indicatif::HumanBytes;
+use serde_json::Value;
 use uuid::Uuid;
 
 use super::{
@@ -12,13 +13,13 @@ use super::{
     vaults,
 };
 use crate::{
+    app::App,
     config::connect::{Connections, Role},
     error::{Error, ErrorKind, Result},
     jobs, json,
     model::VaultName,
     prune::{Plan, Prune as Pruned, Report},
-    repository::{BackupRef, Selector},
-    retention::{Quality, Reason},
+    repository::Selector,
 };
 
 pub(super) const MANUAL: Manual = Manual {
@@ -63,8 +64,11 @@ pub(super) struct Prune {
     yes: bool,
 }
 
-/// What came of one vault; without a report it was a dry run.
-type Row = (VaultName, Result<(Plan, Option<Report>)>);
+/// What was decided for one vault, and what was done, if anything.
+type Done = Result<(Plan, Option<Report>)>;
+
+/// What came of one vault, as [`json::prune`] describes it.
+type Row = (VaultName, Result<Value>);
 
 impl Prune {
     pub(super) async fn run(self, connections: &Connections, printer: &Printer) -> Result<End> {
@@ -91,14 +95,31 @@ impl Prune {
                 return Ok(printer.declined());
             }
         };
-        if !printer.json_by_vault(&rows, |_, (plan, report)| json::prune(plan, report.as_ref())) {
-            rows.iter().for_each(|row| print(printer, row));
+        let rows: Vec<Row> = rows
+            .into_iter()
+            .map(|(vault, result)| (vault, result.map(|(plan, report)| json::prune(&plan, report.as_ref()))))
+            .collect();
+        Ok(told(printer, &rows))
+    }
+
+    pub(super) async fn run_by(self, app: &App, printer: &Printer) -> Result<End> {
+        if !self.remove.is_empty() || !self.dry_run {
+            let message = "The app removes backups after each backup of a vault, as its BACKUP_KEEP says, and never on \
+                           request: a function key must not be enough to destroy backups. With --app, give --dry-run to \
+                           see what it would remove; to remove by name, run the command without --app, with rights of \
+                           your own.";
+            return Err(Error::new(ErrorKind::InvalidInput, message));
         }
-        Ok(End::of_all(rows.iter().map(|(_, result)| match result {
-            Ok((plan, _)) if stays(plan).next().is_some() => End::IN_PART,
-            Ok(_) => End::GOOD,
-            Err(error) => End::of_errors(std::slice::from_ref(error)),
-        })))
+        let mut vaults = self.vaults.iter().map(|vault| app.name(vault)).collect::<Result<Vec<_>>>()?;
+        if vaults.is_empty() {
+            vaults = app.vaults(&[]).await?.into_iter().filter(|row| row.in_scope).map(|row| row.vault).collect();
+        }
+        let mut rows: Vec<Row> = Vec::new();
+        for vault in vaults {
+            let result = app.plan_prune(&vault).await;
+            rows.push((vault, result));
+        }
+        Ok(told(printer, &rows))
     }
 
     /// One vault after the other.
@@ -108,7 +129,7 @@ impl Prune {
         vaults: &[VaultName],
         dry_run: bool,
         printer: &Printer,
-    ) -> Vec<Row> {
+    ) -> Vec<(VaultName, Done)> {
         let mut rows = Vec::new();
         if !dry_run {
             printer.when_stopped(
@@ -126,12 +147,7 @@ impl Prune {
         rows
     }
 
-    async fn prune(
-        &self,
-        connections: &Connections,
-        vault: &VaultName,
-        dry_run: bool,
-    ) -> Result<(Plan, Option<Report>)> {
+    async fn prune(&self, connections: &Connections, vault: &VaultName, dry_run: bool) -> Done {
         if dry_run {
             return Ok((jobs::plan_prune(connections, vault, &self.remove, now()).await?, None));
         }
@@ -149,7 +165,7 @@ impl Prune {
 }
 
 /// What would be removed from a vault, if anything.
-fn summary((vault, result): &Row) -> Option<String> {
+fn summary((vault, result): &(VaultName, Done)) -> Option<String> {
     let plan = &result.as_ref().ok()?.0;
     let removed: Vec<String> = plan.removed().map(|row| row.backup.to_string()).collect();
     let blobs = format!("{} item blobs ({})", plan.unnamed.blobs, HumanBytes(plan.unnamed.bytes));
@@ -164,49 +180,68 @@ fn summary((vault, result): &Row) -> Option<String> {
     }
 }
 
+/// Prints what came of all vaults, and says what it comes to.
+fn told(printer: &Printer, rows: &[Row]) -> End {
+    if !printer.json_by_vault(rows, |_, body| body.clone()) {
+        rows.iter().for_each(|row| print(printer, row));
+    }
+    End::of_all(rows.iter().map(|(_, result)| match result {
+        Ok(body) if refused(body).next().is_some() => End::IN_PART,
+        Ok(_) => End::GOOD,
+        Err(error) => End::of_errors(std::slice::from_ref(error)),
+    }))
+}
+
+fn backups(body: &Value) -> impl Iterator<Item = &Value> {
+    body["backups"].as_array().into_iter().flatten()
+}
+
 /// The backups that somebody wanted to go and that stay for a reason a person can do something about.
-fn stays(plan: &Plan) -> impl Iterator<Item = (&BackupRef, &[Reason])> {
-    let rows = plan.backups.iter().filter(|row| plan.was_asked_for(row));
-    rows.map(|row| (&row.backup, &row.reasons[..]))
+fn refused(body: &Value) -> impl Iterator<Item = &Value> {
+    backups(body).filter(|row| row["refused"] == true)
 }
 
 fn print(printer: &Printer, (vault, result): &Row) {
-    let (plan, report) = match result {
-        Ok((plan, report)) => (plan, report),
+    let body = match result {
+        Ok(body) => body,
         Err(error) => return printer.complain(format!("{vault}: {}", error.chain())),
     };
-    if plan.backups.is_empty() {
+    if backups(body).next().is_none() {
         return printer.line(format!("There is no backup of vault {vault}."));
     }
+    let text = |row: &Value, field: &str| row[field].as_str().unwrap_or_default().to_owned();
+    let reasons = |row: &Value| {
+        let reasons = row["reasons"].as_array().into_iter().flatten().filter_map(Value::as_str);
+        reasons.collect::<Vec<_>>().join(", ")
+    };
+    let is_dry_run = body["dryRun"] == true;
     let mut table = table(&["Backup", "Label", "Result", "Action", "Why"]);
-    for row in &plan.backups {
-        let action = match (row.is_removed(), report) {
-            (true, None) => Cell::doubtful("would be removed"),
-            (true, Some(_)) => Cell::doubtful("remove"),
+    for row in backups(body) {
+        let action = match (row["action"] == "remove", is_dry_run) {
+            (true, true) => Cell::doubtful("would be removed"),
+            (true, false) => Cell::doubtful("remove"),
             (false, _) => "keep".into(),
         };
-        let quality = match row.quality {
-            Quality::Whole => Cell::good("Succeeded"),
-            Quality::Incomplete => Cell::doubtful("Incomplete"),
-            Quality::Unreadable => Cell::bad("Unreadable"),
+        let quality = match &text(row, "result")[..] {
+            sound @ "Succeeded" => Cell::good(sound),
+            lacking @ "Incomplete" => Cell::doubtful(lacking),
+            other => Cell::bad(other),
         };
-        let label = row.backup.label.as_ref().map(ToString::to_string).unwrap_or_default();
-        let reasons: Vec<String> = row.reasons.iter().map(ToString::to_string).collect();
-        table.add_row([row.backup.id.as_str().into(), label.into(), quality, action, reasons.join(", ").into()]);
+        table.add_row([text(row, "id").into(), text(row, "label").into(), quality, action, reasons(row).into()]);
     }
     printer.line(format!("Vault {vault}"));
     printer.table(table);
-    match report {
-        Some(report) => printer.line(plan.describe(report)),
-        None => printer.line(format!(
+    if is_dry_run {
+        printer.line(format!(
             "This would remove {} backups and {} item blobs ({}).",
-            plan.removed().count(),
-            plan.unnamed.blobs,
-            HumanBytes(plan.unnamed.bytes)
-        )),
+            backups(body).filter(|row| row["action"] == "remove").count(),
+            body["unnamedBlobs"]["remove"],
+            HumanBytes(body["unnamedBlobs"]["bytes"].as_u64().unwrap_or_default())
+        ));
+    } else {
+        printer.line(text(body, "message"));
     }
-    for (backup, reasons) in stays(plan) {
-        let reasons: Vec<String> = reasons.iter().map(ToString::to_string).collect();
-        printer.complain(format!("Backup {backup} of vault {vault} stays: {}.", reasons.join(", ")));
+    for row in refused(body) {
+        printer.complain(format!("Backup {} of vault {vault} stays: {}.", text(row, "id"), reasons(row)));
     }
 }

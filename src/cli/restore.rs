@@ -14,15 +14,17 @@ use super::{
     listing,
     manual::Manual,
     name, now,
-    print::{Cell, End, Printer, Work, outcome},
+    print::{Cell, End, Printer, Work},
+    remote,
 };
 use crate::{
+    app::App,
     config::connect::{Connections, Role},
     error::{Error, Result},
     jobs::{self, RestoreRequest},
     json,
     operation::{Attempts, abandoned},
-    report::{ItemReport, Progress},
+    report::Progress,
     repository::operation::{Operation, OperationKind},
     restore::{Action, OnConflict, OnDeleted, Plan, Step},
 };
@@ -107,6 +109,31 @@ impl Restore {
             restore(connections, request, yes, resume, all_rows, printer).await
         }
     }
+
+    /// With `--resume` it finds the restore that was started under that id; the app goes on with it by itself.
+    pub(super) async fn run_by(self, app: &App, printer: &Printer) -> Result<End> {
+        let Self { vault, to, backup, items, on_conflict, on_deleted, dry_run, yes, resume, all_rows } = self;
+        let (vault, target_vault) = (app.name(&vault)?, app.name(&to)?);
+        let request = RestoreRequest { vault, backup, target_vault, items, on_conflict, on_deleted };
+        if dry_run {
+            let warnings = warnings_by(app, &request).await;
+            print_plan(printer, &plan_by(app, &request, printer).await?, &warnings, all_rows)?;
+            warnings.iter().for_each(|warning| printer.complain(warning));
+            return Ok(End::GOOD);
+        }
+        needs_yes(&request, yes, printer)?;
+        warnings_by(app, &request).await.iter().for_each(|warning| printer.complain(warning));
+        if !yes && printer.can_ask() {
+            // The app makes a plan of its own; what it finds then may differ from what is shown here.
+            let plan = plan_by(app, &request, printer).await?;
+            if !printer.confirm(&summary(&plan)?, "Restore?").await {
+                return Ok(printer.declined());
+            }
+        }
+        let started = app.restore(resume.unwrap_or_else(Uuid::new_v4), &request).await?;
+        let (operation, _) = remote::follow_one(app, started, "Restoring into", printer).await?;
+        finish(printer, &operation, all_rows)
+    }
 }
 
 async fn restore(
@@ -118,9 +145,7 @@ async fn restore(
     printer: &Printer,
 ) -> Result<End> {
     connections.config().check_restore_target(&request.target_vault)?;
-    // What only adds items needs nobody's yes where nobody can be asked: an unattended recovery must not stand still.
-    let takes_away = request.on_conflict == OnConflict::Replace || request.on_deleted == OnDeleted::Purge;
-    printer.needs_yes(yes || !takes_away, "This restore may delete and purge items of the target vault")?;
+    needs_yes(&request, yes, printer)?;
     let repository = connections.repository(Role::Restore)?;
     // That is a mistake of the command, not an operation that fails.
     jobs::check_restore(connections, &request).await?;
@@ -165,8 +190,18 @@ async fn restore(
         bar.finish();
         operation = result?;
     }
-    print(printer, &operation, all_rows)?;
-    let end = End::of_operations([Ok(&operation)]);
+    finish(printer, &operation, all_rows)
+}
+
+/// What only adds items needs nobody's yes where nobody can be asked: an unattended recovery must not stand still.
+fn needs_yes(request: &RestoreRequest, yes: bool, printer: &Printer) -> Result<()> {
+    let takes_away = request.on_conflict == OnConflict::Replace || request.on_deleted == OnDeleted::Purge;
+    printer.needs_yes(yes || !takes_away, "This restore may delete and purge items of the target vault")
+}
+
+fn finish(printer: &Printer, operation: &Operation, all_rows: bool) -> Result<End> {
+    print(printer, operation, all_rows)?;
+    let end = End::of_operations([Ok(operation)]);
     if end != End::GOOD {
         printer.hint(
             "What to do next: put right what is named above, then give the same command again: what is in place is \
@@ -197,16 +232,33 @@ async fn plan(connections: &Connections, request: &RestoreRequest, printer: &Pri
     plan
 }
 
+async fn plan_by(app: &App, request: &RestoreRequest, printer: &Printer) -> Result<Plan> {
+    let bar = printer.wait(format!("Looking at vault {}", request.target_vault));
+    let plan = app.plan_restore(request).await;
+    bar.finish();
+    plan
+}
+
+/// What a person should know before a restore by the app: its guard is up no more once somebody has acknowledged it.
+async fn warnings_by(app: &App, request: &RestoreRequest) -> Vec<String> {
+    let look = async {
+        let header = app.header(&request.vault, &request.backup).await?;
+        let up = if header.guard.is_some() { app.guard(&request.vault).await? } else { None };
+        Ok::<_, Error>((header, up))
+    };
+    match look.await {
+        Ok((header, Some(up))) if header.guard.as_ref().is_some_and(|guard| guard.tripped_by == up.tripped_by) => {
+            jobs::guard_warning(&header).into_iter().collect()
+        }
+        _ => Vec::new(),
+    }
+}
+
 fn print(printer: &Printer, operation: &Operation, all_rows: bool) -> Result<()> {
     if printer.is_json() {
         return printer.json_body(&json::operation(operation));
     }
-    let rows = operation.items.iter().map(|report| {
-        let ItemReport { item, outcome: result, version, problem } = report?;
-        let version = version.map(String::from).unwrap_or_default();
-        Ok((!result.is_good() || problem.is_some(), [item.to_string().into(), outcome(result), version.into()]))
-    });
-    listing::print(printer, ["Item", "Result", "Version"], operation.items.len(), rows, all_rows)?;
+    listing::outcomes(printer, &operation.items, all_rows)?;
     printer.line(format!("{}: {}", operation.status, operation.message.as_deref().unwrap_or_default()));
     printer.troubles(operation);
     Ok(())

@@ -10,10 +10,11 @@ use super::{
     print::{Cell, End, Printer},
 };
 use crate::{
+    app::App,
     config::connect::{Connections, Role},
     error::Result,
     json,
-    repository::manifest::Manifest,
+    repository::{Selector, manifest::Manifest},
 };
 
 pub(super) const MANUAL: Manual = Manual {
@@ -49,6 +50,12 @@ impl Show {
         let repository = connections.repository(Role::Restore)?;
         let backup = repository.find_named(&name(connections, &self.vault)?, &self.backup).await?;
         print(printer, &repository.open(&backup).await?, self.all_rows)?;
+        Ok(End::GOOD)
+    }
+
+    pub(super) async fn run_by(self, app: &App, printer: &Printer) -> Result<End> {
+        let selector: Selector = self.backup.parse()?;
+        print(printer, &app.backup(&app.name(&self.vault)?, &selector.to_string()).await?, self.all_rows)?;
         Ok(End::GOOD)
     }
 }

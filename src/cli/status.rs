@@ -10,6 +10,7 @@ use super::{
     print::{Cell, End, Printer, status, table},
 };
 use crate::{
+    app::App,
     config::connect::{Connections, Role},
     coverage::{self, Cause, Coverage, Terms},
     error::Result,
@@ -67,6 +68,13 @@ impl Status {
         let rows = coverage::look(&repository, vaults, &terms).await;
         bar.finish();
         print(printer, &repository.describe(), &rows);
+        Ok(End::of_attention(rows.iter().map(|row| Ok(!row.attention.is_empty()))))
+    }
+
+    pub(super) async fn run_by(self, app: &App, printer: &Printer) -> Result<End> {
+        let vaults = self.vaults.iter().map(|vault| app.name(vault)).collect::<Result<Vec<_>>>()?;
+        let rows = app.vaults(&vaults).await?;
+        print(printer, &app.describe(), &rows);
         Ok(End::of_attention(rows.iter().map(|row| Ok(!row.attention.is_empty()))))
     }
 }
@@ -130,7 +138,7 @@ fn complain_of_items(printer: &Printer, row: &Coverage) {
     for failure in header.failures.iter().take(json::MOST_FAILURES).filter(|failure| !told(&failure.reason)) {
         printer.complain(format!("{}: {}", row.vault, failure.reason));
     }
-    let more = header.failures.len().saturating_sub(json::MOST_FAILURES);
+    let more = header.failures.len().saturating_sub(json::MOST_FAILURES) + row.more_failures;
     if more > 0 {
         printer.complain(format!(
             "{}: {more} more; see them all with: keyvault-backup show {} {}",

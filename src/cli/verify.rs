@@ -12,8 +12,10 @@ use super::{
     manual::Manual,
     now,
     print::{Cell, End, Printer, Work, status, table},
+    remote,
 };
 use crate::{
+    app::App,
     config::connect::{Connections, Role},
     error::{Error, ErrorKind, Result},
     jobs, json,
@@ -72,16 +74,24 @@ impl Verify {
             let result = verify(connections, &repository, &vault, printer).await;
             outcomes.push((vault, result));
         }
-        print(printer, &outcomes);
-        let is_damaged = |outcome: &Outcome| matches!(&outcome.1, Ok((_, Some(found))) if found.damage() > 0);
-        if outcomes.iter().any(is_damaged) {
-            printer.hint(
-                "What to do next: back the vault up again, which reads anew what is damaged, while the vault still holds it. \
-                 Until then restore from a backup that is not named above.",
-            );
-            return Ok(End::DAMAGED);
+        Ok(told(printer, &outcomes))
+    }
+
+    pub(super) async fn run_by(self, app: &App, printer: &Printer) -> Result<End> {
+        let mut vaults = self.vaults.iter().map(|vault| app.name(vault)).collect::<Result<Vec<_>>>()?;
+        if vaults.is_empty() {
+            vaults = app.vaults(&[]).await?.into_iter().filter(|row| row.backups > 0).map(|row| row.vault).collect();
         }
-        Ok(End::of_operations(outcomes.iter().map(|(_, result)| result.as_ref().map(|(operation, _)| operation))))
+        if vaults.is_empty() {
+            return Err(nothing_to_verify(&app.describe()));
+        }
+        let mut started = Vec::new();
+        for vault in vaults {
+            let result = app.verify(&vault).await;
+            started.push((vault, result));
+        }
+        let outcomes = remote::follow(app, started, "Verifying", printer).await?;
+        Ok(told(printer, &outcomes))
     }
 
     async fn vaults(&self, connections: &Connections, repository: &Repository) -> Result<Vec<VaultName>> {
@@ -90,11 +100,28 @@ impl Verify {
         }
         let vaults = repository.vaults().await?;
         if vaults.is_empty() {
-            let message = format!("There is no backup in {}, so there is nothing to verify.", repository.describe());
-            return Err(Error::new(ErrorKind::NotFound, message));
+            return Err(nothing_to_verify(&repository.describe()));
         }
         Ok(vaults)
     }
+}
+
+fn nothing_to_verify(place: &str) -> Error {
+    Error::new(ErrorKind::NotFound, format!("There is no backup in {place}, so there is nothing to verify."))
+}
+
+/// Prints what was found, and says what it comes to.
+fn told(printer: &Printer, outcomes: &[Outcome]) -> End {
+    print(printer, outcomes);
+    let is_damaged = |outcome: &Outcome| matches!(&outcome.1, Ok((_, Some(found))) if found.damage() > 0);
+    if outcomes.iter().any(is_damaged) {
+        printer.hint(
+            "What to do next: back the vault up again, which reads anew what is damaged, while the vault still holds it. \
+             Until then restore from a backup that is not named above.",
+        );
+        return End::DAMAGED;
+    }
+    End::of_operations(outcomes.iter().map(|(_, result)| result.as_ref().map(|(operation, _)| operation)))
 }
 
 async fn verify(

@@ -106,28 +106,12 @@ impl Connections {
         })
     }
 
-    /// One connection pool for everything. Redirects are not followed: a token would follow them. Compression is off,
-    /// because it breaks ranged reads of blobs.
+    /// One connection pool for everything.
     fn transport(&self) -> Result<&Transport> {
         if let Some(transport) = self.transport.get() {
             return Ok(transport);
         }
-        let client = reqwest::Client::builder()
-            .connect_timeout(Duration::from_secs(10))
-            .read_timeout(Duration::from_secs(60))
-            .timeout(Duration::from_secs(110))
-            .redirect(reqwest::redirect::Policy::none())
-            .pool_idle_timeout(Duration::from_secs(60))
-            // Listings run beside the items, and a connection that is ready too late for its request waits for the next:
-            // with room for exactly those at work, these would be closed and opened again all the time.
-            .pool_max_idle_per_host(2 * self.config.concurrency.max(8))
-            .build()
-            .map_err(|cause| {
-                let message = "The HTTPS client could not be set up. Check the certificate files that SSL_CERT_FILE or \
-                               SSL_CERT_DIR name.";
-                Error::new(ErrorKind::InvalidInput, message).because(cause)
-            })?;
-        let client: Arc<dyn HttpClient> = Arc::new(Measured(client));
+        let client = client(Duration::from_secs(60), Duration::from_secs(110), self.config.concurrency.max(8))?;
         Ok(self.transport.get_or_init(|| Transport::new(client)))
     }
 
@@ -154,15 +138,47 @@ impl Connections {
             Role::Backup => backup_identity.or(restore_identity),
             Role::Restore => restore_identity.or(backup_identity),
         };
-        let credential = credential(client_id, self.transport()?).map_err(|cause| {
-            let message = "No identity could be set up. In Azure, assign a managed identity to the app; elsewhere, sign \
-                           in with az login.";
-            Error::new(ErrorKind::Unauthenticated, message).because(cause)
-        })?;
-        let credential: Arc<dyn TokenCredential> = Arc::new(Discreet(credential));
+        let credential = discreet_credential(client_id, self.transport()?)?;
         credentials.insert(role, credential.clone());
         Ok(credential)
     }
+}
+
+/// How long the front end of a Functions app waits for an answer to one call, and a little more: 230 seconds ("Azure
+/// Functions scale and hosting", function app timeout duration).
+const APP_DEADLINE: Duration = Duration::from_secs(240);
+
+/// What a client of the deployed app works with: an HTTPS client of its own, because an app may take longer to answer than
+/// a vault or a storage account.
+pub fn app_client() -> Result<Arc<dyn HttpClient>> {
+    client(APP_DEADLINE, APP_DEADLINE, 8)
+}
+
+/// The sign-in of whoever runs this command, or the identity of the machine it runs on.
+pub fn own_sign_in() -> Result<Arc<dyn TokenCredential>> {
+    let transport = Transport::new(client(Duration::from_secs(60), Duration::from_secs(110), 1)?);
+    discreet_credential(None, &transport)
+}
+
+/// Redirects are not followed: a token or a key would follow them. Compression is off, because it breaks ranged reads of
+/// blobs.
+fn client(silence: Duration, deadline: Duration, at_once: usize) -> Result<Arc<dyn HttpClient>> {
+    let client = reqwest::Client::builder()
+        .connect_timeout(Duration::from_secs(10))
+        .read_timeout(silence)
+        .timeout(deadline)
+        .redirect(reqwest::redirect::Policy::none())
+        .pool_idle_timeout(Duration::from_secs(60))
+        // Listings run beside the items, and a connection that is ready too late for its request waits for the next:
+        // with room for exactly those at work, these would be closed and opened again all the time.
+        .pool_max_idle_per_host(2 * at_once)
+        .build()
+        .map_err(|cause| {
+            let message = "The HTTPS client could not be set up. Check the certificate files that SSL_CERT_FILE or \
+                           SSL_CERT_DIR name.";
+            Error::new(ErrorKind::InvalidInput, message).because(cause)
+        })?;
+    Ok(Arc::new(Measured(client)))
 }
 
 /// How long getting one token may take, with the SDK's own further attempts. The endpoint is on the same machine, or a
@@ -172,7 +188,11 @@ const PATIENCE: Duration = Duration::from_secs(20);
 /// A credential that answers in time, and whose errors quote no token: readers of JSON quote what they cannot read, and refusals their body, and
 /// here both can hold one.
 #[derive(Debug)]
-struct Discreet(Arc<dyn TokenCredential>);
+struct Discreet {
+    credential: Arc<dyn TokenCredential>,
+    /// Whether it is the sign-in of the person who runs this.
+    is_own: bool,
+}
 
 #[async_trait]
 impl TokenCredential for Discreet {
@@ -181,7 +201,7 @@ impl TokenCredential for Discreet {
         scopes: &[&str],
         options: Option<TokenRequestOptions<'_>>,
     ) -> azure_core::Result<AccessToken> {
-        let got = tokio::time::timeout(PATIENCE, self.0.get_token(scopes, options)).await;
+        let got = tokio::time::timeout(PATIENCE, self.credential.get_token(scopes, options)).await;
         let got = got.unwrap_or_else(|_| {
             let message = format!("no token came within {} seconds.", PATIENCE.as_secs());
             let late = azure_core::Error::with_message(Cause::Io, message);
@@ -193,9 +213,45 @@ impl TokenCredential for Discreet {
                 let message = "the answer of the identity endpoint cannot be read. Check what answers there.";
                 return azure_core::Error::with_message(Cause::Credential, message);
             }
-            error
+            // With a cause it is not the SDK's list of what was tried.
+            let is_list = self.is_own && std::error::Error::source(&error).is_none();
+            if is_list { signed_out(&error) } else { error }
         })
     }
+}
+
+fn discreet_credential(client_id: Option<Uuid>, transport: &Transport) -> Result<Arc<dyn TokenCredential>> {
+    let credential = credential(client_id, transport).map_err(|cause| {
+        let message = "No identity could be set up. In Azure, assign a managed identity to the app; elsewhere, sign in \
+                       with az login.";
+        Error::new(ErrorKind::Unauthenticated, message).because(cause)
+    })?;
+    let is_own = !is_set(MANAGED_IDENTITY) && !is_set(WORKLOAD_IDENTITY);
+    Ok(Arc::new(Discreet { credential, is_own }))
+}
+
+/// What App Service and Functions set where an app has a managed identity.
+const MANAGED_IDENTITY: &str = "IDENTITY_ENDPOINT";
+
+/// What Kubernetes sets where a pod has a workload identity.
+const WORKLOAD_IDENTITY: &str = "AZURE_FEDERATED_TOKEN_FILE";
+
+fn is_set(name: &str) -> bool {
+    env::var_os(name).is_some_and(|value| !value.is_empty())
+}
+
+/// Nobody could be identified: what was tried, in the order in which it was, in one line. The SDK adds links, and says
+/// everything twice.
+fn signed_out(error: &azure_core::Error) -> azure_core::Error {
+    let said = error.to_string();
+    let said = said.lines().filter(|line| !line.starts_with("To troubleshoot") && !line.starts_with("Multiple errors"));
+    let message = format!(
+        "Tried, in this order: a managed identity ({MANAGED_IDENTITY} is not set), a workload identity \
+         ({WORKLOAD_IDENTITY} is not set), the Azure CLI, the Azure Developer CLI. {}. Sign in with `az login` or `azd auth \
+         login`.",
+        said.collect::<Vec<_>>().join("; ")
+    );
+    azure_core::Error::with_message(Cause::Credential, message)
 }
 
 /// The managed identity where there is one; else the workload identity of a Kubernetes pod; else the operator's own
@@ -211,13 +267,12 @@ fn credential(client_id: Option<Uuid>, transport: &Transport) -> azure_core::Res
         }),
         ..Default::default()
     };
-    let is_set = |name| env::var_os(name).is_some_and(|value| !value.is_empty());
-    if is_set("IDENTITY_ENDPOINT") {
+    if is_set(MANAGED_IDENTITY) {
         let user_assigned_id = client_id.map(|id| UserAssignedId::ClientId(id.to_string()));
         let options = ManagedIdentityCredentialOptions { user_assigned_id, client_options };
         return Ok(ManagedIdentityCredential::new(Some(options))?);
     }
-    if is_set("AZURE_FEDERATED_TOKEN_FILE") {
+    if is_set(WORKLOAD_IDENTITY) {
         let client_id = client_id.map(|id| id.to_string());
         let options = WorkloadIdentityCredentialOptions { client_id, ..Default::default() };
         return Ok(WorkloadIdentityCredential::new(Some(options))?);

@@ -9,9 +9,9 @@ use uuid::Uuid;
 
 use super::host::{HttpRequest, HttpResponse};
 use crate::{
-    config::Config,
+    config::{Config, list},
     error::{Error, ErrorKind, Result},
-    jobs::RestoreRequest,
+    jobs::{DrillRequest, RestoreRequest},
     json::{self, Body},
     model::{BackupId, Label, VaultName, filter::ItemFilter},
     repository::{Selector, operation::Operation},
@@ -25,6 +25,7 @@ pub(super) fn error(errors: &[Error]) -> HttpResponse {
     let kind = errors.first().map_or(ErrorKind::Internal, Error::kind);
     let mut response = answer(status_of(kind), json::error(errors));
     response.headers.insert("x-ms-error-code", kind.code().to_owned());
+    response.headers.insert(json::RELEASE_HEADER, env!("CARGO_PKG_VERSION").to_owned());
     if kind.is_transient() {
         response.headers.insert("Retry-After", RETRY_AFTER.to_string());
     }
@@ -101,8 +102,10 @@ fn set_path(url: &mut Url, path: &str) {
 pub(super) fn next_link(request: &HttpRequest, after: &str, top: usize) -> String {
     let mut url = request.url.clone();
     url.query_pairs_mut().clear().append_pair("after", after).append_pair("top", &top.to_string());
-    if let Some(compare) = request.query.get("compare") {
-        url.query_pairs_mut().append_pair("compare", compare);
+    for name in ["compare", "with", "vaults"] {
+        if let Some(value) = request.query.get(name) {
+            url.query_pairs_mut().append_pair(name, value);
+        }
     }
     url.into()
 }
@@ -119,6 +122,20 @@ pub(super) fn rows(request: &HttpRequest, count: usize) -> Result<(Range<usize>,
     let start = start.min(count);
     let end = start.saturating_add(top).min(count);
     Ok((start..end, (end < count).then(|| next_link(request, &end.to_string(), top))))
+}
+
+/// The vaults that a listing is limited to, by name.
+pub(super) fn vaults(request: &HttpRequest, config: &Config) -> Result<Option<Vec<VaultName>>> {
+    let Some(names) = request.query.get("vaults") else { return Ok(None) };
+    let vaults = list(names).map(|name| VaultName::parse(name, config.cloud)).collect::<Result<Vec<_>>>();
+    let mut vaults = vaults.map_err(|error| error.at("vaults"))?;
+    if vaults.is_empty() {
+        let message = "vaults is empty. Name at least one vault, or leave it out to see all.";
+        return Err(Error::invalid("vaults", message));
+    }
+    vaults.sort_unstable();
+    vaults.dedup();
+    Ok(Some(vaults))
 }
 
 /// `top` and `after` of a listing.
@@ -181,6 +198,7 @@ impl StartBackups {
 pub(super) struct AcknowledgeGuard {
     pub(super) vault: VaultName,
     pub(super) backup: BackupId,
+    pub(super) by: Option<String>,
     pub(super) reason: Option<String>,
 }
 
@@ -195,10 +213,61 @@ impl AcknowledgeGuard {
                                                 acknowledged that nobody has seen",
         );
         let backup = backup.and_then(|id| fields.take("backup", id.parse()));
-        let reason = fields.text("reason");
+        let (by, reason) = (fields.text("by"), fields.text("reason"));
         match (vault, backup) {
-            (Some(vault), Some(backup)) => fields.done(Self { vault, backup, reason }),
+            (Some(vault), Some(backup)) => fields.done(Self { vault, backup, by, reason }),
             _ => Err(fields.mistakes()),
+        }
+    }
+}
+
+/// `POST api/backups/VAULT/verify` and `POST api/backups/VAULT/drill`: what is done with the backups of one vault.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct StartCheck {
+    pub(super) operation_id: Option<Uuid>,
+    pub(super) vault: VaultName,
+    /// Of a drill.
+    pub(super) drill: Option<DrillRequest>,
+}
+
+impl StartCheck {
+    pub(super) fn read(request: &HttpRequest, config: &Config) -> Result<Self, Vec<Error>> {
+        let mut fields = if request.body.is_some() { Fields::of(request)? } else { Fields::default() };
+        let operation_id = fields.operation_id(request);
+        let vault = request.params.get("vault").map(String::as_str).unwrap_or_default();
+        let vault = fields.vault("vault", vault, config);
+        let is_drill = request.params.get("id").is_some_and(|id| id == "drill");
+        let drill = is_drill.then(|| {
+            let backup = fields.text("backup").unwrap_or_else(|| DrillRequest::default().backup);
+            fields.take("backup", backup.parse::<Selector>());
+            DrillRequest { backup, sample: fields.whole_number("sample", 1_000_000) }
+        });
+        match vault {
+            Some(vault) => fields.done(Self { operation_id, vault, drill }),
+            None => Err(fields.mistakes()),
+        }
+    }
+}
+
+/// `POST api/backups/VAULT/prune`.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct PlanPrune {
+    pub(super) vault: VaultName,
+}
+
+impl PlanPrune {
+    pub(super) fn read(request: &HttpRequest, config: &Config) -> Result<Self, Vec<Error>> {
+        let mut fields = Fields::of(request)?;
+        let vault = request.params.get("vault").map(String::as_str).unwrap_or_default();
+        let vault = fields.vault("vault", vault, config);
+        if !fields.flag("dryRun") {
+            let message = "dryRun is not true. The app removes backups after each backup, as BACKUP_KEEP says, and never \
+                           because of a request; it only shows what it would remove.";
+            fields.wrong.push(Error::invalid("dryRun", message));
+        }
+        match vault {
+            Some(vault) => fields.done(Self { vault }),
+            None => Err(fields.mistakes()),
         }
     }
 }
@@ -291,6 +360,17 @@ impl Fields {
             None => false,
             Some(Value::Bool(flag)) => flag,
             Some(_) => self.refuse(name, "true or false").unwrap_or_default(),
+        }
+    }
+
+    /// A whole number from one on.
+    fn whole_number(&mut self, name: &'static str, most: u32) -> Option<usize> {
+        let value = self.value(name)?;
+        // JSON knows one kind of number: 4.0 is a whole one.
+        let whole = value.as_f64().filter(|number| number.fract() == 0.0 && (1.0..=f64::from(most)).contains(number));
+        match whole {
+            Some(number) => Some(number as usize),
+            None => self.refuse(name, &format!("a whole number from 1 to {most}")),
         }
     }
 

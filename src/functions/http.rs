@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use uuid::Uuid;
 
 use super::{
-    api::{self, AcknowledgeGuard, StartBackups, StartRestore},
+    api::{self, AcknowledgeGuard, PlanPrune, StartBackups, StartCheck, StartRestore},
     host::{HttpRequest, HttpResponse, Reply},
     work::{JobMessage, RestoreMessage, encode, restore_operation},
 };
@@ -28,19 +28,17 @@ const READ_AHEAD: usize = 8;
 
 /// `GET` and `POST api/backups`.
 pub(super) async fn backups(connections: &Connections, request: &HttpRequest, now: Timestamp) -> Reply {
-    if request.method == "POST" && request.params.get("id").is_some_and(|id| id == "guard") {
-        return match acknowledge_guard(connections, request, now).await {
-            Ok(body) => Reply::http(api::answer(200, body)),
-            Err(errors) => Reply::http(api::error(&errors)),
-        };
+    if request.method != "POST" {
+        return answer(show_backups(connections, request, now).await);
     }
-    if request.method == "POST" {
-        return match start_backups(connections, request, now).await {
-            Ok(reply) => reply,
-            Err(errors) => Reply::http(api::error(&errors)),
-        };
-    }
-    answer(show_backups(connections, request, now).await)
+    let done = |body| Reply::http(api::answer(200, body));
+    let reply = match request.params.get("id").map(String::as_str) {
+        Some("guard") => acknowledge_guard(connections, request, now).await.map(done),
+        Some("prune") => plan_prune(connections, request, now).await.map(done),
+        Some("verify" | "drill") => start_check(connections, request, now).await,
+        _ => start_backups(connections, request, now).await,
+    };
+    reply.unwrap_or_else(|errors| Reply::http(api::error(&errors)))
 }
 
 /// `POST api/restore`.
@@ -71,15 +69,8 @@ async fn start_backups(connections: &Connections, request: &HttpRequest, now: Ti
     for vault in vaults {
         // One id names the whole request; each of several vaults has an id that follows from it.
         let operation_id = if several { Uuid::new_v5(&request_id, vault.as_str().as_bytes()) } else { request_id };
-        let message = JobMessage {
-            operation_id,
-            kind: OperationKind::Backup,
-            vault,
-            label: label.clone(),
-            full,
-            round: None,
-            created_at: now,
-        };
+        let message = JobMessage::new(operation_id, OperationKind::Backup, vault, now);
+        let message = JobMessage { label: label.clone(), full, ..message };
         let operation = record(&repository, message.operation(), now).await.map_err(one)?;
         if is_waiting(&operation) {
             messages.push(encode(&message));
@@ -95,15 +86,52 @@ async fn acknowledge_guard(
     request: &HttpRequest,
     now: Timestamp,
 ) -> Result<Value, Vec<Error>> {
-    let AcknowledgeGuard { vault, backup, reason } = AcknowledgeGuard::read(request, connections.config())?;
+    let AcknowledgeGuard { vault, backup, by, reason } = AcknowledgeGuard::read(request, connections.config())?;
     let one = |error| vec![error];
     let repository = connections.repository(Role::Backup).map_err(one)?;
     // App Service sets this header for a signed-in user, and lets nobody else set it.
     let user = request.headers.get("x-ms-client-principal-name").map(String::as_str).filter(|name| !name.is_empty());
-    let by = user.unwrap_or("a client of the HTTP API");
+    // Without a sign-in there is only their word for it, as on the command line.
+    let by = user.or(by.as_deref()).unwrap_or("a client of the HTTP API");
     let reason = reason.as_deref();
     let said = jobs::acknowledge_guard(&repository, &vault, Some(&backup), by, reason, now).await.map_err(one)?;
     Ok(json::acknowledgement(&said))
+}
+
+/// `POST api/backups/VAULT/verify` and `POST api/backups/VAULT/drill`.
+async fn start_check(connections: &Connections, request: &HttpRequest, now: Timestamp) -> Result<Reply, Vec<Error>> {
+    let StartCheck { operation_id, vault, drill } = StartCheck::read(request, connections.config())?;
+    let one = |error| vec![error];
+    let repository = connections.repository(Role::Backup).map_err(one)?;
+    // That is told at once, not by an operation that fails later.
+    let asked = match &drill {
+        Some(drill) => {
+            jobs::check_drill_vault(connections, connections.config().drill_vault.as_ref()).map_err(one)?;
+            let selector: Selector = drill.backup.parse().map_err(one)?;
+            repository.find(&vault, &selector).await.map_err(one)?;
+            json!({ "drill": { "vault": vault, "request": drill } })
+        }
+        None => {
+            if repository.backups(&vault).await.map_err(one)?.is_empty() {
+                // Says which vaults there are.
+                repository.find(&vault, &Selector::Latest).await.map_err(one)?;
+            }
+            json!({ "verify": { "vault": vault } })
+        }
+    };
+    let id = request_id(&repository, operation_id, &asked).await.map_err(one)?;
+    let kind = if drill.is_some() { OperationKind::Drill } else { OperationKind::Verify };
+    let message = JobMessage { drill, ..JobMessage::new(id, kind, vault, now) };
+    let operation = record(&repository, message.operation(), now).await.map_err(one)?;
+    let messages = if is_waiting(&operation) { vec![encode(&message)] } else { Vec::new() };
+    Ok(Reply::http(api::accepted(request, &operation)).queue(messages))
+}
+
+/// `POST api/backups/VAULT/prune`: what retention would remove. Nothing is removed on request.
+async fn plan_prune(connections: &Connections, request: &HttpRequest, now: Timestamp) -> Result<Value, Vec<Error>> {
+    let PlanPrune { vault } = PlanPrune::read(request, connections.config())?;
+    let plan = jobs::plan_prune(connections, &vault, &[], now).await.map_err(|error| vec![error])?;
+    Ok(json::prune(&plan, None))
 }
 
 async fn start_restore(connections: &Connections, request: &HttpRequest, now: Timestamp) -> Result<Reply, Vec<Error>> {
@@ -179,9 +207,11 @@ async fn show_backups(connections: &Connections, request: &HttpRequest, now: Tim
         (Some(vault), Some(id)) => {
             let vault = VaultName::parse(vault, cloud).map_err(|error| error.at("vault"))?;
             let selector: Selector = id.parse().map_err(|error: Error| error.at("id"))?;
+            let with = request.query.get("with").map(|with| VaultName::parse(with, cloud)).transpose();
+            let with = with.map_err(|error| error.at("with"))?;
             let backup = repository.find(&vault, &selector).await?;
             if let Some(other) = compare {
-                return compare_with(&repository, connections, request, &backup, other).await;
+                return compare_with(&repository, connections, request, &backup, other, with.as_ref()).await;
             }
             let manifest = repository.open(&backup).await?;
             let (rows, next) = api::rows(request, manifest.items.len())?;
@@ -197,17 +227,24 @@ async fn compare_with(
     request: &HttpRequest,
     backup: &BackupRef,
     other: &str,
+    with: Option<&VaultName>,
 ) -> Result<Body> {
+    let scope = &connections.config().vaults;
+    let vault = with.unwrap_or(&backup.vault);
     let against = if other == "live" {
         // A function key must not reach a vault of which somebody has only written that it has a backup.
-        if !connections.config().vaults.contains(&backup.vault) {
-            let message = format!("Vault {} is not in scope; add it to BACKUP_VAULTS to compare it.", backup.vault);
-            return Err(Error::invalid("compare", message));
+        if !scope.contains(vault) {
+            let message = format!("Vault {vault} is not in scope; add it to BACKUP_VAULTS to compare it.");
+            let (kind, field) = match with {
+                Some(_) => (ErrorKind::Forbidden, "with"),
+                None => (ErrorKind::InvalidInput, "compare"),
+            };
+            return Err(Error::new(kind, message).at(field));
         }
-        Against::Vault(backup.vault.clone())
+        Against::Vault(vault.clone())
     } else {
         let selector: Selector = other.parse().map_err(|error: Error| error.at("compare"))?;
-        Against::Backup(repository.find(&backup.vault, &selector).await.map_err(|error| error.at("compare"))?)
+        Against::Backup(repository.find(vault, &selector).await.map_err(|error| error.at("compare"))?)
     };
     let comparison = jobs::compare(connections, backup, &against).await?;
     let (rows, next) = api::rows(request, comparison.diff.differences.len())?;
@@ -224,14 +261,19 @@ async fn list_vaults(
     now: Timestamp,
 ) -> Result<Value> {
     let config = connections.config();
-    let vaults = coverage::vaults(repository, &config.vaults).await?.into_iter();
+    let named = api::vaults(request, config)?;
+    let expect_all = config.vaults.is_empty() || named.is_some();
+    let vaults = match named {
+        Some(named) => named,
+        None => coverage::vaults(repository, &config.vaults).await?,
+    };
+    let vaults = vaults.into_iter();
     let mut page: Vec<VaultName> =
         vaults.filter(|vault| after.as_deref().is_none_or(|after| vault.as_str() > after)).collect();
     let more = page.len() > top;
     page.truncate(top);
     let last = page.last().cloned().filter(|_| more);
-    let terms =
-        Terms { scope: config.vaults.clone(), expect_all: config.vaults.is_empty(), max_age: config.max_age, now };
+    let terms = Terms { scope: config.vaults.clone(), expect_all, max_age: config.max_age, now };
     let rows = coverage::look(repository, page, &terms).await;
     let mut body = json!({ "value": rows.iter().map(json::coverage).collect::<Vec<_>>() });
     if let Some(last) = last {
@@ -317,6 +359,7 @@ async fn show_operation(repository: &Repository, operation: &Operation, request:
         let found = repository.findings(&operation.vault).await.ok().flatten();
         if let Some(found) = found.filter(|found| found.operation == operation.id) {
             body = body.and("findings", json::findings(&found)).and("moreDamage", found.more_damage);
+            body = body.and("bytes", found.bytes);
         }
     }
     Ok(body)

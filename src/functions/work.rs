@@ -39,6 +39,9 @@ pub(super) struct JobMessage {
     /// The round of drills that it is part of: when this one has ended, the next vault has its turn.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) round: Option<Uuid>,
+    /// What a drill is to restore, where somebody has said so.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) drill: Option<DrillRequest>,
     pub(super) created_at: Timestamp,
 }
 
@@ -47,11 +50,15 @@ fn backup_kind() -> OperationKind {
 }
 
 impl JobMessage {
+    pub(super) fn new(operation_id: Uuid, kind: OperationKind, vault: VaultName, now: Timestamp) -> Self {
+        Self { operation_id, kind, vault, label: None, full: false, round: None, drill: None, created_at: now }
+    }
+
     /// The record of the operation that this message asks for.
     pub(super) fn operation(&self) -> Operation {
         let request = match self.kind {
             OperationKind::Backup => json!(BackupRequest { full: self.full }),
-            OperationKind::Drill => json!(DrillRequest::default()),
+            OperationKind::Drill => json!(self.drill.clone().unwrap_or_default()),
             _ => json!({}),
         };
         let mut operation = Operation::new(self.operation_id, self.kind, self.vault.clone(), request, self.created_at);
@@ -94,7 +101,7 @@ pub(super) fn start(connections: &Connections, kind: OperationKind, now: Timesta
         .iter()
         .map(|vault| {
             let (operation_id, vault) = (Uuid::new_v4(), vault.clone());
-            encode(&JobMessage { operation_id, kind, vault, label: None, full: false, round: None, created_at: now })
+            encode(&JobMessage::new(operation_id, kind, vault, now))
         })
         .collect();
     let line = match messages.len() {
@@ -118,15 +125,8 @@ fn next_drill(config: &Config, round: Uuid, last: Option<&VaultName>, now: Times
     config.drill_vault.as_ref()?;
     // The vaults are sorted.
     let vault = config.vaults.iter().find(|vault| last.is_none_or(|last| *vault > last))?.clone();
-    Some(JobMessage {
-        operation_id: Uuid::new_v5(&round, vault.as_str().as_bytes()),
-        kind: OperationKind::Drill,
-        vault,
-        label: None,
-        full: false,
-        round: Some(round),
-        created_at: now,
-    })
+    let id = Uuid::new_v5(&round, vault.as_str().as_bytes());
+    Some(JobMessage { round: Some(round), ..JobMessage::new(id, OperationKind::Drill, vault, now) })
 }
 
 /// A message as the text that goes through the queue.

@@ -52,9 +52,7 @@ pub async fn compare(connections: &Connections, from: &BackupRef, against: &Agai
 
 /// The newest backup of a vault whose manifest can be read, or the newest before another one; safety copies do not count.
 pub async fn newest_backup(repository: &Repository, vault: &VaultName, before: Option<&BackupId>) -> Result<BackupRef> {
-    let backups = repository.backups(vault).await?;
-    let older = |backup: &&BackupRef| before.is_none_or(|before| backup.id < *before);
-    for backup in backups.iter().rev().filter(older).filter(|backup| !backup.is_safety_copy()) {
+    for backup in repository.backups(vault).await?.iter().rev().filter(|backup| may_be_meant(backup, before)) {
         match repository.header(backup).await {
             Ok(_) => return Ok(backup.clone()),
             Err(error) if error.kind().is_of_stored_data() => continue,
@@ -62,13 +60,21 @@ pub async fn newest_backup(repository: &Repository, vault: &VaultName, before: O
         }
     }
     match before {
-        Some(before) => {
-            let message = format!(
-                "Vault {vault} has no backup before {before} to compare it with. `--live` compares it with the vault itself."
-            );
-            Err(Error::new(ErrorKind::NotFound, message).at("backup"))
-        }
+        Some(before) => Err(nothing_before(vault, before)),
         // Says what there is, or why the newest cannot be read.
         None => repository.find(vault, &Selector::Latest).await,
     }
+}
+
+/// Whether a backup is one that [`newest_backup`] may choose.
+pub fn may_be_meant(backup: &BackupRef, before: Option<&BackupId>) -> bool {
+    !backup.is_safety_copy() && before.is_none_or(|before| backup.id < *before)
+}
+
+/// There is nothing to compare this backup with.
+pub fn nothing_before(vault: &VaultName, before: &BackupId) -> Error {
+    let message = format!(
+        "Vault {vault} has no backup before {before} to compare it with. `--live` compares it with the vault itself."
+    );
+    Error::new(ErrorKind::NotFound, message).at("backup")
 }

@@ -45,10 +45,7 @@ pub async fn acknowledge_guard(
                 Error::new(ErrorKind::NotFound, message).at("backup")
             });
         }
-        (None, None) => {
-            let message = format!("The guard of vault {vault} is not up: there is nothing to acknowledge.");
-            return Err(Error::new(ErrorKind::NotFound, message).at("vault"));
-        }
+        (None, None) => return Err(no_guard(vault)),
     };
     let acknowledgement = repository
         .acknowledge(Acknowledgement {
@@ -65,6 +62,12 @@ pub async fn acknowledge_guard(
     let reason = acknowledgement.reason.as_deref().unwrap_or_default();
     event!(INFO, name::GUARD_ACKNOWLEDGED, %vault, backup, by, reason);
     Ok(acknowledgement)
+}
+
+/// Nothing is there to acknowledge.
+pub fn no_guard(vault: &VaultName) -> Error {
+    let message = format!("The guard of vault {vault} is not up: there is nothing to acknowledge.");
+    Error::new(ErrorKind::NotFound, message).at("vault")
 }
 
 /// What somebody wrote, without line breaks and other characters that would confuse a terminal, and of bounded length.

@@ -13,7 +13,11 @@ use crate::{
     model::{BackupId, Timestamp, VaultName, filter::ItemFilter},
     operation::{Attempts, Done, attempt},
     report::{ItemReport, Outcome, Progress, Status},
-    repository::{Repository, Selector, manifest::Manifest, operation::Operation},
+    repository::{
+        Repository, Selector,
+        manifest::{Header, Manifest},
+        operation::Operation,
+    },
     restore::{self, OnConflict, OnDeleted, Plan},
     rows::Rows,
 };
@@ -64,17 +68,20 @@ pub async fn restore_warnings(connections: &Connections, request: &RestoreReques
     let look = async {
         let repository = connections.repository(Role::Restore)?;
         let header = repository.header(&repository.find(&request.vault, &request.backup.parse()?).await?).await?;
-        let Some(guard) = header.guard else { return Ok(None) };
-        let meant = repository.is_acknowledged(&request.vault, &guard).await?;
-        let (backup, before) = (&header.backup_id, &guard.compared_with);
-        Ok::<_, Error>((!meant).then(|| {
-            format!(
-                "The guard is up in backup {backup}: {guard}. To bring back what was there before, restore backup \
-                 {before}."
-            )
-        }))
+        let Some(guard) = &header.guard else { return Ok(None) };
+        let meant = repository.is_acknowledged(&request.vault, guard).await?;
+        Ok::<_, Error>(if meant { None } else { guard_warning(&header) })
     };
     look.await.ok().flatten().into_iter().collect()
+}
+
+/// What is said of a backup that is marked by the guard, which nobody has acknowledged.
+pub fn guard_warning(header: &Header) -> Option<String> {
+    let (backup, guard) = (&header.backup_id, header.guard.as_ref()?);
+    let before = &guard.compared_with;
+    Some(format!(
+        "The guard is up in backup {backup}: {guard}. To bring back what was there before, restore backup {before}."
+    ))
 }
 
 /// Restores what the operation's request names. See [`attempt`] for what is returned and recorded.

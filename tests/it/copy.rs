@@ -197,7 +197,11 @@ async fn a_copy_is_the_same_byte_for_byte_and_everything_comes_back_from_it() {
     let manifest = repository.open(&newest).await.unwrap();
     let (target, options) = (world.vault(TARGET), world.restore_options());
     let plan = restore::plan(&manifest, &target, &options).await.unwrap();
-    let reports = restore::execute(&plan, &manifest, &repository, &target, &options, false, &Progress::default()).await;
+    let reports = restore::execute(&plan, &manifest, &repository, &target, &options, false, &Progress::default())
+        .await
+        .unwrap()
+        .to_vec()
+        .unwrap();
     assert!(reports.iter().all(|report| report.outcome == Outcome::Restored), "{reports:#?}");
     let (source, restored) = (world.vaults.snapshot(VAULT), world.vaults.snapshot(TARGET));
     assert_eq!(source.differences(&restored), Vec::<String>::new());

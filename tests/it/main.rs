@@ -39,6 +39,7 @@ mod prune;
 mod quickstart;
 mod records;
 mod refusals;
+mod remote;
 mod restore;
 mod retention;
 mod rights;

@@ -47,9 +47,10 @@ fn every_documented_path_is_a_route_and_every_method_of_a_route_is_documented() 
         .iter()
         .flat_map(|(path, item)| item.as_object().unwrap().keys().map(move |method| (path.clone(), method.clone())))
         .collect();
-    // Routed as an id; `guard` can be told from one by the method alone.
-    let guard = ("/backups/{vault}/guard".to_owned(), "post".to_owned());
-    assert_eq!(documented.difference(&routed).collect::<Vec<_>>(), [&guard]);
+    // Routed as an id; these can be told from one by the method alone.
+    let verbs = ["drill", "guard", "prune", "verify"];
+    let verbs = verbs.map(|verb| (format!("/backups/{{vault}}/{verb}"), "post".to_owned()));
+    assert_eq!(documented.difference(&routed).cloned().collect::<Vec<_>>(), verbs);
     // The route of POST shares its optional parts with GET; the handler refuses them.
     let refused = ["/backups/{vault}", "/backups/{vault}/{id}"].map(|path| (path.to_owned(), "post".to_owned()));
     assert_eq!(routed.difference(&documented).cloned().collect::<Vec<_>>(), refused);
@@ -127,6 +128,17 @@ async fn every_answer_to_a_get_is_as_documented() {
     app.ask("get", "/operations/{id}", &[&id], "", 200).await;
     app.ask("get", "/operations/{id}", &[&id], "top=1", 200).await;
 
+    let named = app.ask("get", "/backups", &[], "vaults=contoso-new,contoso-prod", 200).await;
+    assert_eq!(
+        (&named["value"][0]["attention"][0]["cause"], named["value"].as_array().unwrap().len()),
+        (&json!("neverBackedUp"), 2)
+    );
+    app.ask("get", "/backups", &[], "vaults=", 400).await;
+    app.ask("get", "/backups", &[], "vaults=x", 400).await;
+    let query = "compare=latest&with=contoso-prod";
+    app.ask("get", "/backups/{vault}/{id}", &["contoso-prod", "before-upgrade"], query, 200).await;
+    app.ask("get", "/backups/{vault}/{id}", &["contoso-prod", "latest"], "compare=live&with=contoso-dr", 403).await;
+    app.ask("get", "/backups/{vault}/{id}", &["contoso-prod", "latest"], "compare=latest&with=contoso-dr", 404).await;
     app.ask("get", "/backups", &[], "top=many", 400).await;
     app.ask("get", "/operations/{id}", &[&id], "top=0", 400).await;
     app.ask("get", "/backups/{vault}/{id}", &["contoso-prod", "Not-A-Name"], "", 400).await;
@@ -152,6 +164,16 @@ async fn every_answer_to_a_post_is_as_documented() {
     app.post("/backups", &[], None, 202).await;
     app.post("/backups", &[], Some(json!({ "vaults": ["contoso-prod"], "label": "now", "full": true })), 202).await;
     app.post("/backups", &[], Some(json!({ "vaults": ["elsewhere"], "label": "No" })), 400).await;
+    app.post("/backups/{vault}/verify", &["contoso-prod"], None, 202).await;
+    app.post("/backups/{vault}/verify", &["contoso-dr"], Some(json!({})), 404).await;
+    app.post("/backups/{vault}/verify", &["contoso-prod"], Some(json!({ "deep": true })), 400).await;
+    let drill = json!({ "backup": "before-upgrade", "sample": 3 });
+    app.post("/backups/{vault}/drill", &["contoso-prod"], Some(drill), 202).await;
+    app.post("/backups/{vault}/drill", &["contoso-prod"], Some(json!({ "backup": "no-such-label" })), 404).await;
+    app.post("/backups/{vault}/drill", &["contoso-prod"], Some(json!({ "sample": 0 })), 400).await;
+    let plan = app.post("/backups/{vault}/prune", &["contoso-prod"], Some(json!({ "dryRun": true })), 200).await;
+    assert_eq!(plan["backups"].as_array().map(Vec::len), Some(2), "{plan}");
+    app.post("/backups/{vault}/prune", &["contoso-prod"], None, 400).await;
     let restore = json!({ "vault": "contoso-prod", "backup": "latest", "targetVault": "contoso-dr" });
     app.post("/restore", &[], Some(restore), 202).await;
     app.post("/restore", &[], Some(json!({ "vault": "contoso-prod" })), 400).await;
@@ -245,6 +267,8 @@ impl App {
             backup_vaults: Some("contoso-prod, contoso-test".into()),
             backup_store_url: Some(format!("file://{}/backups", folder.path().display())),
             restore_target_vaults: Some("contoso-dr".into()),
+            drill_vault: Some("contoso-drill".into()),
+            backup_keep: Some("last=1".into()),
             ..Default::default()
         };
         let [backups, state] =
@@ -302,7 +326,8 @@ impl App {
         let names = path.split('{').skip(1).map(|part| part.split('}').next().unwrap());
         let params: serde_json::Map<String, Value> =
             names.zip(parameters).map(|(name, value)| (name.to_owned(), json!(value))).collect();
-        let params = params.into_iter().chain(path.ends_with("/guard").then(|| ("id".to_owned(), json!("guard"))));
+        let verb = path.rsplit('/').next().filter(|last| path.contains("/{vault}/") && !last.starts_with('{'));
+        let params = params.into_iter().chain(verb.map(|verb| ("id".to_owned(), json!(verb))));
         let params: serde_json::Map<String, Value> = params.collect();
         let queries: serde_json::Map<String, Value> = query
             .split('&')

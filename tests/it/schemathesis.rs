@@ -21,7 +21,7 @@ const EXAMPLES: &str = "50";
 /// The same requests in every run.
 const SEED: &str = "20261121";
 /// Well above what the run takes, so that only a broken test meets it.
-const LIMIT: Duration = Duration::from_secs(180);
+const LIMIT: Duration = Duration::from_secs(600);
 
 /// Not among the checks, because the Functions host answers a method without a route by 404 before the app is asked.
 const NOT_OURS: &str = "unsupported_method,allow_header_conformance";
@@ -31,9 +31,13 @@ const WORD: &str = "/paths/~1backups~1{vault}~1guard/post/requestBody/content/ap
 
 #[tokio::test]
 async fn the_api_keeps_its_description_whatever_it_is_asked() {
-    let azure = LocalAzure::with(&["contoso-prod", "contoso-dr"]).await;
+    let azure = LocalAzure::with(&["contoso-prod", "contoso-dr", "contoso-drill"]).await;
     azure.vaults.seed("contoso-prod", 10);
-    let app = azure.app().await;
+    // Drills are refused by a vault that is not empty; one that is not would take longer than all else together.
+    azure.vaults.set_secret("contoso-drill", "in-the-way", "x");
+    let settings =
+        [("BACKUP_KEEP", "last=1000"), ("DRILL_VAULT", "contoso-drill"), ("RESTORE_TARGET_VAULTS", "contoso-dr")];
+    let app = azure.app_with(&settings).await;
     lose_many(&azure, &app).await;
     let before = azure.vaults.snapshot("contoso-prod");
     let mut document: Value = serde_saphyr::from_str(&read("docs/openapi.yaml")).unwrap();

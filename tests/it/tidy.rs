@@ -22,6 +22,7 @@ const LAYERS: &[&[&str]] = &[
     &["config"],
     &["jobs"],
     &["json"],
+    &["app"],
     &["functions", "cli"],
 ];
 
