@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Runs everything on this machine: simulated Key Vaults, Azurite, the Functions host and the handler, until Ctrl-C.
-# target/local.env then makes a terminal that of an operator, so that docs/operations.md can be followed word for word.
+# target/local.env then makes a terminal that of an operator, so that README.md and docs/operations.md can be followed word
+# for word.
 # PROFILE=dev builds faster and runs slower; PORT is the host's (7071).
 set -euo pipefail
 
@@ -47,10 +48,10 @@ main() {
 Everything runs. From another terminal:
 
     source $operator
-    curl --request POST --header "x-functions-key: \$key" --data '{}' "\$app/backups"
-    keyvault-backup status
+    keyvault-backup backup contoso-prod
 
-docs/operations.md goes on from there: the first backup, the first drill, a vault that is lost. In place of the portal:
+README.md goes on from there, "With your own hands"; after that docs/operations.md, also with the app. In place of the
+portal:
 
     curl --request POST --header "x-functions-key: \$key" --data '{}' "\${app%/api}/admin/functions/VerifyTimer"
     curl --request POST "\$SIMULATOR_CONTROL/lose/contoso-prod"

@@ -64,7 +64,8 @@ pub(super) const MANUAL: Manual = Manual {
 ///
 /// It makes a plan first, and looks at every item after it was restored. What is there already in the version of the
 /// backup is left alone, so giving the command again does no harm. The target is the same vault or another one of the
-/// same subscription and geography; Key Vault opens a backup nowhere else.
+/// same subscription and geography; Key Vault opens a backup nowhere else. In an emergency, docs/emergency.md says on one
+/// page what to type.
 #[derive(Debug, Args)]
 pub(super) struct Restore {
     /// The vault whose backup it is.

@@ -9,6 +9,11 @@ use std::{
 
 use serde_json::{Value, json};
 
+use crate::{
+    documents::{Rule, held},
+    runbook::essence,
+};
+
 /// The built example.
 fn quickstart() -> PathBuf {
     let built = Path::new(env!("CARGO_TARGET_TMPDIR")).with_file_name("debug").join("examples").join("quickstart");
@@ -40,6 +45,11 @@ fn quickstart_brings_every_item_of_every_kind_back_identical() {
         "seconds": null,
     });
     assert_eq!(result, expected);
+    for block in held(Rule::Story) {
+        let (told, shown) = (essence(&story), essence(&block.text));
+        let at = told.windows(shown.len()).position(|lines| lines == shown);
+        assert!(at.is_some(), "{}, line {} shows what is not told:\n{story}", block.document, block.line);
+    }
 }
 
 #[test]

@@ -1,4 +1,4 @@
-//! The data actions that README gives the identities: enough, and none too many.
+//! The data actions that docs/roles.md gives the identities: enough, and none too many.
 
 use std::collections::BTreeSet;
 
@@ -91,7 +91,7 @@ pub(crate) fn documented(identity: &str) -> Vec<String> {
 
 /// The data actions on vaults in the row that begins like this.
 pub(crate) fn rights_in(row: &str) -> Vec<String> {
-    let text = read("README.md");
+    let text = read("docs/roles.md");
     let row = text.lines().find(|line| line.starts_with(row)).unwrap();
     let rights: Vec<String> = row
         .split('`')
@@ -104,14 +104,14 @@ pub(crate) fn rights_in(row: &str) -> Vec<String> {
     rights
 }
 
-/// What README's table gives that identity at that place: data actions in full, or names of built-in roles.
+/// What its table gives that identity at that place: data actions in full, or names of built-in roles.
 pub(crate) fn documented_on(identity: &str, place: &str) -> BTreeSet<String> {
-    let text = read("README.md");
+    let text = read("docs/roles.md");
     let mut rows = text.lines().skip_while(|line| !line.starts_with(&format!("| {identity} |"))).enumerate();
     let rows = rows.by_ref().take_while(|(index, line)| *index == 0 || line.starts_with("| |"));
     let cells = rows.map(|(_, line)| line.trim_matches('|').split('|').map(str::trim).collect::<Vec<_>>());
     let row = cells.into_iter().find(|cells| cells[1] == place);
-    let rights = row.unwrap_or_else(|| panic!("README gives the {identity} nothing on {place}"))[2];
+    let rights = row.unwrap_or_else(|| panic!("docs/roles.md gives the {identity} nothing on {place}"))[2];
     if !rights.contains('`') {
         return rights.split(", ").map(str::to_owned).collect();
     }

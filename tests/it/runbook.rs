@@ -1,60 +1,75 @@
-//! The shell blocks of the documents: those marked `sh local` are run, in their order, against an Azure on this machine,
-//! and what they print is compared; of all others every command is given to the program, and every file looked for.
+//! The documents that are followed: their blocks marked `sh local` are run, in their order, against an Azure on this
+//! machine, and what they print is compared with the blocks marked `text`.
 
-use std::{collections::BTreeSet, path::Path, process::Stdio};
+use std::{path::Path, process::Stdio};
 
 use simulator::key_vault::{ALL_DATA_ACTIONS, Delays, VaultOptions};
 
 use crate::{
+    documents::{Block, blocks, calls},
     format_docs::read,
-    local_azure::{BINARY, FUNCTION_KEY, LIMIT, LocalAzure, Settings},
+    local_azure::{App, BINARY, FUNCTION_KEY, LIMIT, LocalAzure, Settings},
 };
 
-const DOCUMENTS: [&str; 8] = [
-    "README.md",
-    "CONTRIBUTING.md",
-    "SECURITY.md",
-    "docs/operations.md",
-    "docs/security.md",
-    "docs/format.md",
-    "docs/benchmarks.md",
-    "infra/README.md",
-];
-/// Everything else that a document tells somebody to call; `api` and `finish` are made in docs/operations.md.
-const PROGRAMS: [&str; 18] = [
-    "api",
-    "az",
-    "azd",
-    "basename",
-    "cargo",
-    "curl",
-    "cut",
-    "finish",
-    "func",
-    "git",
-    "grep",
-    "head",
-    "jq",
-    "rm",
-    "rustup",
-    "sha256sum",
-    "tail",
-    "unzip",
-];
-/// Beginnings of paths that are made, not kept.
-const MADE: &str = "target/";
-
-/// A fenced block of a document.
-#[derive(Debug)]
-struct Block {
-    /// What stands behind the fence, such as `sh local`.
-    mark: String,
-    text: String,
-    line: usize,
-}
+/// The documents with such blocks.
+pub(crate) const FOLLOWED: [&str; 3] = ["README.md", "docs/emergency.md", "docs/operations.md"];
 
 #[tokio::test]
 async fn the_runbook_can_be_followed_word_for_word() {
+    let (azure, app, operator) = what_local_sh_starts().await;
+    follow_all_of("docs/operations.md", &operator, 15, 7).await;
+    app.settle().await;
+    azure.assert_all_known();
+}
+
+#[tokio::test]
+async fn the_readme_can_be_followed_word_for_word_and_shows_every_step_in_order() {
+    let (azure, app, operator) = what_local_sh_starts().await;
+    follow_all_of("README.md", &operator, 8, 5).await;
+    app.settle().await;
+    azure.assert_all_known();
+
+    let text: String = followed("README.md").map(|block| block.text).collect();
+    let (own, _) = calls("README.md", &text).await;
+    let steps = ["backup", "list", "diff", "restore --items", "restore", "verify", "drill", "prune"];
+    let step = |words: &Vec<String>| match words[0].as_str() {
+        "restore" if words.iter().any(|word| word == "--items") => "restore --items".to_owned(),
+        command => command.to_owned(),
+    };
+    let mut shown: Vec<String> = own.iter().map(step).collect();
+    shown.retain({
+        let mut seen = std::collections::BTreeSet::new();
+        move |step| steps.contains(&step.as_str()) && seen.insert(step.clone())
+    });
+    assert_eq!(shown, steps);
+}
+
+#[tokio::test]
+async fn the_page_for_an_emergency_can_be_followed_word_for_word_and_fits_a_screen() {
+    let (azure, app, operator) = what_local_sh_starts().await;
+    assert_eq!(azure.run(&["backup"]).await.code, 0);
+    follow_all_of("docs/emergency.md", &operator, 3, 0).await;
+    azure.vaults.lose_everything("contoso-dr");
+    // The other way that the page shows, and nothing else is needed for it.
+    let mut without_rights = operator.clone();
+    without_rights.retain(|name, _| ["PATH", "HOME", "NO_PROXY", "no_proxy"].contains(&name.as_str()));
+    without_rights.insert("BACKUP_APP_URL".into(), app.host.url().to_string());
+    without_rights.insert("BACKUP_APP_KEY".into(), FUNCTION_KEY.into());
+    follow_all_of("docs/emergency.md", &without_rights, 3, 0).await;
+    let there = azure.vaults.snapshot("contoso-dr");
+    assert_eq!(azure.vaults.snapshot("contoso-prod").differences(&there), Vec::<String>::new());
+    app.settle().await;
+    azure.assert_all_known();
+
+    let page = read("docs/emergency.md");
+    assert!(page.lines().count() <= 50, "{} lines", page.lines().count());
+    let long: Vec<&str> = page.lines().filter(|line| line.chars().count() > 100).collect();
+    assert!(long.is_empty(), "{long:#?}");
+    assert!(read("README.md").lines().take(12).any(|line| line.contains("(docs/emergency.md)")), "linked from the top");
+}
+
+/// Everything that `scripts/local.sh` starts, and the environment that it makes for an operator.
+async fn what_local_sh_starts() -> (LocalAzure, App, Settings) {
     let azure = LocalAzure::with(&["contoso-prod", "contoso-dr", "contoso-new"]).await;
     let drills = VaultOptions { name: "contoso-drill".into(), delays: Delays::none(), ..Default::default() };
     let locked = VaultOptions { name: "contoso-locked".into(), purge_protection: true, ..Default::default() };
@@ -84,12 +99,16 @@ async fn the_runbook_can_be_followed_word_for_word() {
     operator.insert("app".into(), format!("{}api", app.host.url()));
     operator.insert("key".into(), FUNCTION_KEY.into());
 
-    let blocks = blocks("docs/operations.md");
-    let run = blocks.iter().filter(|block| block.mark.starts_with("sh local"));
-    let ran = follow(&operator, &run.map(|block| block.text.as_str()).collect::<Vec<_>>()).await;
+    (azure, app, operator)
+}
+
+/// Runs what is to be run in a document and compares what is to be compared, and no fewer than so many of each.
+async fn follow_all_of(document: &str, operator: &Settings, least_run: usize, least_compared: usize) {
+    let run: Vec<String> = followed(document).map(|block| block.text).collect();
+    let ran = follow(operator, &run.iter().map(String::as_str).collect::<Vec<_>>()).await;
     let (mut next, mut compared) = (0, 0);
-    for block in &blocks {
-        let at = format!("docs/operations.md, line {}", block.line);
+    for block in blocks(document) {
+        let at = format!("{document}, line {}", block.line);
         if let Some(rest) = block.mark.strip_prefix("sh local") {
             let expected = rest.strip_prefix(" ends with ").unwrap_or("0");
             assert_eq!(ran[next].0, expected, "{at}: {}\n{}", block.text, ran[next].1);
@@ -100,79 +119,11 @@ async fn the_runbook_can_be_followed_word_for_word() {
             compared += 1;
         }
     }
-    assert!(next >= 15 && compared >= 7, "{next} blocks were run, {compared} compared");
-    app.settle().await;
-    azure.assert_all_known();
+    assert!(next >= least_run && compared >= least_compared, "{next} blocks were run, {compared} compared");
 }
 
-#[tokio::test]
-async fn every_command_in_the_documents_is_one_that_the_program_understands() {
-    let mut commands = BTreeSet::new();
-    for document in documents() {
-        let text = read(document);
-        let spans = text.split('`').filter(|span| span.starts_with("keyvault-backup ") && !span.contains('\n'));
-        let shell = blocks(document).into_iter().filter(|block| block.mark.starts_with("sh"));
-        let snippets = shell.map(|block| block.text).chain(spans.map(str::to_owned));
-        for snippet in snippets {
-            let (own, others) = calls(&snippet).await;
-            commands.extend(own);
-            let unknown: Vec<_> = others.iter().filter(|name| !PROGRAMS.contains(&name.as_str())).collect();
-            assert!(unknown.is_empty(), "{document} calls {unknown:?} in\n{snippet}");
-        }
-    }
-    assert!(commands.len() > 30, "{commands:#?}");
-    for command in commands {
-        // A wrong level is found after the arguments were understood, and nothing is begun with it.
-        let environment = Settings::from([("LOG_LEVEL".to_owned(), "understood".to_owned())]);
-        let ran = crate::local_azure::run(&environment, &command.iter().map(String::as_str).collect::<Vec<_>>()).await;
-        let said = ran.stdout.clone() + &ran.stderr;
-        assert!(said.contains("LOG_LEVEL is"), "{command:?}: {ran:?}");
-    }
-}
-
-#[test]
-fn every_file_that_the_documents_call_for_exists() {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
-    let folders = ["scripts/", "infra/", "docs/", "tests/", "src/", "examples/", "simulator/", "fuzz/", ".github/"];
-    let mut named = 0;
-    for document in documents() {
-        for block in blocks(document).into_iter().filter(|block| block.mark.starts_with("sh")) {
-            for word in block.text.split(|letter: char| letter.is_whitespace() || "\"'()=@;".contains(letter)) {
-                if folders.iter().any(|folder| word.starts_with(folder)) && !word.starts_with(MADE) {
-                    assert!(root.join(word).exists(), "{document}, line {}: there is no {word}", block.line);
-                    named += 1;
-                }
-            }
-        }
-    }
-    assert!(named >= 5, "{named}");
-}
-
-/// Those of `DOCUMENTS` that there are.
-fn documents() -> impl Iterator<Item = &'static str> {
-    DOCUMENTS.into_iter().filter(|path| Path::new(env!("CARGO_MANIFEST_DIR")).join(path).exists())
-}
-
-/// The fenced blocks of a document; those in lists lose their indentation.
-fn blocks(document: &str) -> Vec<Block> {
-    let (mut blocks, mut open): (Vec<Block>, Option<(Block, usize)>) = (Vec::new(), None);
-    for (index, line) in read(document).lines().enumerate() {
-        let (text, indentation) = (line.trim_start(), line.len() - line.trim_start().len());
-        match (&mut open, text.strip_prefix("```")) {
-            (None, Some(mark)) => {
-                let block = Block { mark: mark.trim().to_owned(), text: String::new(), line: index + 1 };
-                open = Some((block, indentation));
-            }
-            (Some(_), Some("")) => blocks.extend(open.take().map(|(block, _)| block)),
-            (Some((block, indentation)), _) => {
-                block.text.push_str(line.get(*indentation..).unwrap_or_default());
-                block.text.push('\n');
-            }
-            (None, None) => (),
-        }
-    }
-    assert!(open.is_none(), "{document}: a block does not end");
-    blocks
+fn followed(document: &str) -> impl Iterator<Item = Block> {
+    blocks(document).into_iter().filter(|block| block.mark.starts_with("sh local"))
 }
 
 /// Runs the blocks in one shell, as somebody does who follows them, and gives the exit code of each (of the last command
@@ -201,7 +152,7 @@ async fn follow(environment: &Settings, blocks: &[&str]) -> Vec<(String, String)
 }
 
 /// What is the same in every run: the words of each line, without borders, ids, times, sizes and durations.
-fn essence(text: &str) -> Vec<Vec<String>> {
+pub(crate) fn essence(text: &str) -> Vec<Vec<String>> {
     let border = |letter: char| letter.is_whitespace() || "┌─┬┐│┆╞═╪╡├┼┤└┴┘".contains(letter);
     let lines = text.lines().map(|line| line.split(border).filter(|word| !word.is_empty()).collect::<Vec<_>>());
     lines.filter(|words| !words.is_empty()).map(|words| without_what_varies(&words)).collect()
@@ -223,45 +174,4 @@ fn without_what_varies(words: &[&str]) -> Vec<String> {
         word => word,
     };
     (0..words.len()).map(|index| word(index).to_owned()).collect()
-}
-
-/// The arguments of each call of our program in a piece of shell, and the names of all other programs. Bash itself reads
-/// it, and finds nothing but its own words and these stubs.
-async fn calls(snippet: &str) -> (Vec<Vec<String>>, BTreeSet<String>) {
-    const STUBS: &str = r#"
-        PATH=
-        keyvault-backup() { printf 'own\0' >&9; printf '%s\0' "$@" >&9; printf '\n\0' >&9; }
-        command_not_found_handle() { printf 'other\0%s\0\n\0' "$1" >&9; }
-        cd() { :; }
-        source() { :; }
-    "#;
-    let folder = tempfile::tempdir().unwrap();
-    let notes = folder.path().join("notes");
-    let script = format!("exec 9>'{}'\n{STUBS}\n{snippet}\n", notes.display());
-    let mut shell = tokio::process::Command::new("bash");
-    shell.args(["-c", &script]).current_dir(folder.path()).stdin(Stdio::null()).kill_on_drop(true);
-    let output = tokio::time::timeout(LIMIT, shell.output()).await.expect("no loop outside of a function").unwrap();
-    let said = String::from_utf8_lossy(&output.stderr);
-    assert!(!said.contains("syntax error") && !said.contains("unexpected"), "{snippet}\n{said}");
-    let (mut own, mut others) = (Vec::new(), BTreeSet::new());
-    let noted = std::fs::read_to_string(&notes).unwrap();
-    for call in noted.split_terminator("\n\0") {
-        let words: Vec<&str> = call.split_terminator('\0').collect();
-        match words.split_first() {
-            Some((&"own", arguments)) => own.push(arguments.iter().map(|word| filled_in(word)).collect()),
-            Some((&"other", names)) => others.extend(names.iter().map(ToString::to_string)),
-            _ => panic!("{noted:?}"),
-        }
-    }
-    (own, others)
-}
-
-/// An argument with something in the place of what a reader fills in.
-fn filled_in(word: &str) -> String {
-    match word {
-        "ID" => "0b5aa9ba-7bd8-4ad3-9b4a-7f1d3a3c2c01".to_owned(),
-        "" | "BACKUP" | "BEFORE" | "AFTER" => "latest".to_owned(),
-        "VAULT" => "contoso-prod".to_owned(),
-        word => word.to_owned(),
-    }
 }

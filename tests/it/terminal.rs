@@ -28,8 +28,8 @@ const CTRL_D: &str = "\x04";
 const SLOW: (&str, &str) = ("BACKUP_REQUESTS_PER_SECOND", "10");
 
 /// A command at a terminal, and what the terminal shows.
-struct Terminal {
-    screen: vt100::Parser,
+pub(crate) struct Terminal {
+    pub(crate) screen: vt100::Parser,
     /// All that was ever written to it.
     written: Vec<u8>,
     output: mpsc::UnboundedReceiver<Vec<u8>>,
@@ -49,7 +49,12 @@ struct Ended {
 
 impl Terminal {
     /// Gives the command with these settings changed at a terminal of so many rows and columns.
-    fn start(azure: &LocalAzure, changes: &[(&str, &str)], arguments: &[&str], (rows, columns): (u16, u16)) -> Self {
+    pub(crate) fn start(
+        azure: &LocalAzure,
+        changes: &[(&str, &str)],
+        arguments: &[&str],
+        (rows, columns): (u16, u16),
+    ) -> Self {
         let mut settings = azure.settings();
         settings.insert("TERM".to_owned(), "xterm-256color".to_owned());
         settings.extend(changes.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())));
@@ -80,7 +85,7 @@ impl Terminal {
     }
 
     /// Waits until the screen shows this.
-    async fn wait_for(&mut self, text: &str) {
+    pub(crate) async fn wait_for(&mut self, text: &str) {
         let wait = async {
             while !self.shows().contains(text) {
                 assert!(self.read().await, "the command ended and never showed {text:?}:\n{}", self.told());
@@ -92,7 +97,7 @@ impl Terminal {
     }
 
     /// Waits until so many are done, or more.
-    async fn wait_for_done(&mut self, least: usize, total: usize) {
+    pub(crate) async fn wait_for_done(&mut self, least: usize, total: usize) {
         let end = format!("/{total} ");
         let done = |shown: &str| -> Option<usize> {
             let (before, _) = shown.split_once(&end)?;
@@ -106,7 +111,7 @@ impl Terminal {
         tokio::time::timeout(LIMIT, wait).await.expect("it goes on");
     }
 
-    async fn press(&mut self, keys: &str) {
+    pub(crate) async fn press(&mut self, keys: &str) {
         self.keys.write_all(keys.as_bytes()).await.unwrap();
     }
 
@@ -121,7 +126,7 @@ impl Terminal {
         Ended { code, screen: self.shows(), written: self.told() }
     }
 
-    async fn read(&mut self) -> bool {
+    pub(crate) async fn read(&mut self) -> bool {
         let Some(bytes) = self.output.recv().await else { return false };
         self.screen.process(&bytes);
         self.written.extend_from_slice(&bytes);

@@ -11,7 +11,11 @@ use std::{
 use serde_json::{Value, json};
 
 use super::{tool, variable};
-use crate::{format_docs::read, settings_docs::rows};
+use crate::{
+    documents::{Rule, held},
+    format_docs::read,
+    settings_docs::rows,
+};
 
 const FILE: &str = "infra/modules/alerts.bicep";
 
@@ -118,7 +122,7 @@ pub(super) fn rules(name: &str) -> Vec<Value> {
     variable(FILE, name).as_array().unwrap().clone()
 }
 
-/// Every query of the alerts and the workbook, as Azure gets it.
+/// Every query of the alerts, the workbook and the documents, as Azure gets it.
 fn queries() -> BTreeMap<String, String> {
     let mut queries = BTreeMap::new();
     for entry in std::fs::read_dir("infra/queries").unwrap() {
@@ -132,6 +136,9 @@ fn queries() -> BTreeMap<String, String> {
         if let Some(query) = item["content"]["query"].as_str() {
             queries.insert(format!("workbook: {}", item["name"]), filled_in(query));
         }
+    }
+    for block in held(Rule::Kusto) {
+        queries.insert(format!("{}, line {}", block.document, block.line), block.text);
     }
     queries
 }

@@ -183,7 +183,7 @@ fn the_identities_get_what_the_readme_says_and_nothing_else() {
         .flat_map(|kind| ["backup/action", "delete", "purge/action"].map(|verb| format!("{kind}/{verb}")))
         .map(|right| format!("Microsoft.KeyVault/vaults/{right}"))
         .collect();
-    assert!(read("README.md").contains("`backup/action`, `delete` and\n`purge/action` of each kind"));
+    assert!(read("docs/roles.md").contains("`backup/action`, `delete` and\n`purge/action` of each kind"));
     assert_eq!(role(&["replaceItems"]), replace);
 
     let file = "infra/modules/backup-storage.bicep";

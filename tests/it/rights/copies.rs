@@ -1,4 +1,4 @@
-//! The rights that README gives those who copy backups: enough, and each missing one is named.
+//! The rights that docs/roles.md gives those who copy backups: enough, and each missing one is named.
 
 use super::storage::{ADD, READ, Storage, WRITE, documented};
 use crate::local_azure::LocalAzure;

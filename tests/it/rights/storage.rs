@@ -240,14 +240,14 @@ fn object_id(headers: &HeaderMap) -> Option<String> {
     Some(claims["oid"].as_str()?.to_owned())
 }
 
-/// The rights on a container that README gives an identity; a built-in role stands for its data actions.
+/// The rights on a container that docs/roles.md gives an identity; a built-in role stands for its data actions.
 pub(crate) fn documented(identity: &str, container: &str) -> Vec<&'static str> {
-    let text = read("README.md");
+    let text = read("docs/roles.md");
     let rows = text.lines().skip_while(|line| !line.starts_with(&format!("| {identity} |"))).skip(1);
     let row = rows
         .take_while(|line| line.starts_with("| |"))
         .find(|line| line.starts_with(&format!("| | {container} |")))
-        .unwrap_or_else(|| panic!("README names no right of the {identity} on the {container}"));
+        .unwrap_or_else(|| panic!("docs/roles.md names no right of the {identity} on the {container}"));
     if row.contains("Storage Blob Data Contributor") {
         return vec![READ, ADD, WRITE, DELETE];
     }

@@ -1,4 +1,4 @@
-//! The rights on the containers that README gives the identities: enough for everything, and each missing one is named.
+//! The rights on the containers that docs/roles.md gives the identities: enough for everything, and each missing one is named.
 
 use std::sync::Arc;
 
@@ -14,7 +14,7 @@ use crate::{
     roles_docs,
 };
 
-/// Two vaults, a storage account, and three identities that may do what README says. Only the newest backup is kept.
+/// Two vaults, a storage account, and three identities that may do what docs/roles.md says. Only the newest backup is kept.
 struct Account {
     azure: LocalAzure,
     storage: Arc<Storage>,
@@ -262,7 +262,7 @@ async fn a_write_whose_answer_was_lost_is_found_by_an_identity_that_may_only_add
     assert_eq!(source.differences(&target), Vec::<String>::new());
 }
 
-/// To replace an item, its safety copy is added to the backups first; README names the rights which that takes.
+/// To replace an item, its safety copy is added to the backups first; docs/roles.md names the rights which that takes.
 #[tokio::test]
 async fn replacing_needs_the_right_to_add_the_safety_copy_and_touches_nothing_without() {
     let account = Account::open().await;
