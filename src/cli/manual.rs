@@ -105,8 +105,8 @@ pub(super) fn complete(command: Command) -> Command {
     with_manual(command, "")
         // They apply to every command and would drown what is its own.
         .mut_args(|argument| {
-            let is_setting = argument.get_help_heading() == Some("Settings");
-            argument.hide_short_help(is_setting)
+            let is_of_all = matches!(argument.get_help_heading(), Some("Settings" | "The deployed app"));
+            argument.hide_short_help(is_of_all)
         })
 }
 

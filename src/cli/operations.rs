@@ -40,6 +40,7 @@ pub(super) const MANUAL: Manual = Manual {
         (5, ""),
         (6, ""),
         (7, ""),
+        (130, ""),
     ],
 };
 

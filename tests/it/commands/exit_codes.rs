@@ -32,12 +32,14 @@ const PRUNE: &[&str] = &["prune", VAULT];
 
 const COPY: &[&str] = &["copy", VAULT, "--to", COPIES];
 
+const OPERATIONS: &[&str] = &["operations"];
+
 /// Stands for the URL of a folder of the Azure at hand.
 const COPIES: &str = "COPIES";
 
 /// Every command that needs the storage.
-const ALL: [&[&str]; 13] =
-    [BACKUP, RESTORE, LIST, SHOW, DIFF, STATUS, VERIFY, DRILLED, GUARD, ACKNOWLEDGE, PRUNE, LIVE, COPY];
+const ALL: [&[&str]; 14] =
+    [BACKUP, RESTORE, LIST, SHOW, DIFF, STATUS, VERIFY, DRILLED, GUARD, ACKNOWLEDGE, PRUNE, LIVE, COPY, OPERATIONS];
 
 const KEEP: (&str, &str) = ("BACKUP_KEEP", "last=1");
 
@@ -134,6 +136,8 @@ async fn in_sound_repositories() -> Vec<Seen> {
         run(&empty, &[], &["list"], 0).await,
         run(&empty, &[], GUARD, 0).await,
         run(&empty, &[], STATUS, 3).await,
+        run(&empty, &[], OPERATIONS, 0).await,
+        run(&empty, &[], &["operations", "0b5aa9ba-7bd8-4ad3-9b4a-7f1d3a3c2c01"], 4).await,
         run(&empty, &[], &["prune", VAULT, "--remove", "no-such-label"], 4).await,
     ];
     for command in [RESTORE, LIST, SHOW, DIFF, VERIFY, DRILLED, ACKNOWLEDGE, COPY] {
@@ -141,7 +145,7 @@ async fn in_sound_repositories() -> Vec<Seen> {
     }
 
     let azure = backed_up().await;
-    for command in [BACKUP, LIST, SHOW, DIFF, LIVE, STATUS, VERIFY, GUARD] {
+    for command in [BACKUP, LIST, SHOW, DIFF, LIVE, STATUS, VERIFY, GUARD, OPERATIONS] {
         seen.push(run(&azure, &[], command, 0).await);
     }
     seen.push(run(&azure, &[], &["list"], 0).await);
@@ -154,6 +158,7 @@ async fn in_sound_repositories() -> Vec<Seen> {
     seen.push(run(&azure, &[], COPY, 1).await);
     seen.push(run(&azure, &[], &[RESTORE, &["--dry-run"]].concat(), 0).await);
     seen.push(run(&azure, &[], RESTORE, 0).await);
+    seen.push(run(&azure, &[], &["operations", &newest_operation(&azure).await], 0).await);
     seen.push(run(&azure, &[], DRILLED, 0).await);
     seen.push(run(&azure, &[KEEP], &[PRUNE, &["--dry-run"]].concat(), 0).await);
     seen.push(run(&azure, &[KEEP], PRUNE, 0).await);
@@ -186,6 +191,12 @@ async fn in_sound_repositories() -> Vec<Seen> {
     seen.push(run(&azure, &[], &["completions", "bash"], 0).await);
     seen.push(run(&azure, &[], &["man", "backup"], 0).await);
     seen
+}
+
+/// The id of what was started last.
+async fn newest_operation(azure: &LocalAzure) -> String {
+    let listed = azure.run(&["operations", "--newest", "1", "--output", "json"]).await.json();
+    listed["value"][0]["id"].as_str().unwrap().to_owned()
 }
 
 /// Settings that are wrong, and storage that cannot be reached or does not know who asks.
@@ -224,6 +235,7 @@ async fn in_trouble() -> Vec<Seen> {
     let refuse = || Fault::answer(403, "Forbidden");
     azure.vaults.add_fault(refuse().on(Operation::new(Kind::Secret, Verb::Backup)).named("bad"));
     seen.push(run(&azure, &[], BACKUP, 3).await);
+    seen.push(run(&azure, &[], &["operations", &newest_operation(&azure).await], 3).await);
     seen.push(run(&azure, &[], SHOW, 0).await);
     azure.vaults.clear_faults();
     azure.vaults.add_fault(refuse().on(Operation::new(Kind::Key, Verb::List)));
@@ -233,6 +245,12 @@ async fn in_trouble() -> Vec<Seen> {
         azure.vaults.add_fault(Fault::answer(400, "BadParameter").on(Operation::new(kind, Verb::List)));
     }
     seen.push(run(&azure, &[], BACKUP, 1).await);
+    let failed = newest_operation(&azure).await;
+    seen.push(run(&azure, &[], &["operations", &failed], 1).await);
+    for record in files(&azure.state()).into_iter().filter(|path| path.to_string_lossy().contains(&failed)) {
+        fs::write(record, "{").unwrap();
+    }
+    seen.push(run(&azure, &[], &["operations", &failed], 7).await);
     azure.vaults.clear_faults();
 
     let lost = azure.items(VAULT).into_iter().find(|path| path.display().to_string().contains("/keys/")).unwrap();

@@ -90,7 +90,8 @@ async fn the_long_help_has_everything_under_headings_and_the_short_one_what_is_o
         assert!(short.lines().count() <= 45, "{name}: {short}");
         assert!(short.contains(&command.get_about().unwrap().to_string()), "{name}: {short}");
         assert!(short.trim_end().ends_with("--help"), "{name} does not say where there is more: {short}");
-        for argument in command.get_arguments().filter(|argument| argument.get_help_heading() != Some("Settings")) {
+        let of_all = [Some("Settings"), Some("The deployed app")];
+        for argument in command.get_arguments().filter(|argument| !of_all.contains(&argument.get_help_heading())) {
             assert!(argument.get_help().is_some(), "{name}: {} says nothing", argument.get_id());
             let shown = argument.get_long().map_or(argument.get_id().to_string(), |long| format!("--{long}"));
             assert!(short.to_lowercase().contains(&shown) || argument.is_positional(), "{name} lacks {shown}: {short}");
