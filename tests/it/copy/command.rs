@@ -75,7 +75,7 @@ async fn the_copy_of_a_repository_is_one_that_every_command_accepts() {
     assert_eq!(on_the_copy(&["restore", VAULT, "--to", TARGET]).await.0, 0);
     let (source, target) = (azure.vaults.snapshot(VAULT), azure.vaults.snapshot(TARGET));
     assert_eq!(source.differences(&target), Vec::<String>::new());
-    let (code, pruned) = on_the_copy(&["prune", VAULT, "--remove", "before-upgrade"]).await;
+    let (code, pruned) = on_the_copy(&["prune", VAULT, "--remove", "before-upgrade", "--yes"]).await;
     assert!(code == 0 && pruned.contains("emoved 1 backup"), "{pruned}");
     assert_eq!(on_the_copy(&["verify", VAULT]).await.0, 0);
     // The next backup into it goes on from what was copied.
@@ -183,7 +183,7 @@ async fn what_cannot_be_copied_is_refused_with_a_reason_and_nothing_is_written()
         (&["copy", "--to", &own], 2, "--to is the place of the repository itself"),
         (&["copy", "--to", &own_slash], 2, "--to is the place of the repository itself"),
         (&["copy", "--to", &own_state], 2, "--to is the place of the repository itself"),
-        (&["copy", "--to", &url, "contoso-pord"], 4, "No backup of vault contoso-pord was found"),
+        (&["copy", "--to", &url, "contoso-pord"], 4, "Did you mean contoso-prod?"),
         (&["copy", "--to", &url, VAULT, "--backup", "before-downgrade"], 4, "No backup before-downgrade of vault"),
     ] {
         let refused = azure.run(arguments).await;
