@@ -60,7 +60,7 @@ impl Table {
         let columns: Vec<usize> = (0..self.header.len()).map(|index| narrowest(&self, index)).collect();
         let borders = BETWEEN * columns.len() + 1;
         match width {
-            Some(width) if columns.iter().sum::<usize>() + borders > width => self.below_each_other(),
+            Some(width) if columns.iter().sum::<usize>() + borders > width => self.below_each_other(width),
             _ => self.beside_each_other(&columns, width),
         }
     }
@@ -89,22 +89,38 @@ impl Table {
         grid.lines().collect()
     }
 
-    fn below_each_other(self) -> Vec<String> {
+    fn below_each_other(self, width: usize) -> Vec<String> {
         let name = self.header.iter().map(|name| name.chars().count()).max().unwrap_or_default();
         let mut lines = Vec::new();
         for row in self.rows {
             if !lines.is_empty() {
                 lines.push(String::new());
             }
-            let told = self.header.iter().zip(row).filter(|(_, cell)| !cell.text.is_empty());
-            lines.extend(
-                told.map(|(header, cell)| {
-                    format!("{header:name$}  {}", cell.tone.paint(&cell.text.replace('\n', ", ")))
-                }),
-            );
+            for (header, cell) in self.header.iter().zip(row).filter(|(_, cell)| !cell.text.is_empty()) {
+                let mut header = header.as_str();
+                for part in wrapped(&cell.text.replace('\n', ", "), width.saturating_sub(name + 2)) {
+                    lines.push(format!("{header:name$}  {}", cell.tone.paint(&part)));
+                    header = "";
+                }
+            }
         }
         lines
     }
+}
+
+/// The words in lines of that width; one that is longer stands alone and whole.
+fn wrapped(text: &str, width: usize) -> Vec<String> {
+    let mut lines: Vec<String> = Vec::new();
+    for word in text.split_whitespace() {
+        match lines.last_mut() {
+            Some(line) if line.chars().count() + 1 + word.chars().count() <= width => {
+                line.push(' ');
+                line.push_str(word);
+            }
+            _ => lines.push(word.to_owned()),
+        }
+    }
+    lines
 }
 
 /// How narrow a column can be: as its longest word.
@@ -201,7 +217,8 @@ mod tests {
     #[test]
     fn columns_that_cannot_stand_beside_each_other_stand_below_each_other() {
         let text = plain(&example().lines_within(Some(30)).join("\n"));
-        assert!(text.starts_with("Vault   contoso-prod\nResult  Failed\nWhy     it could"), "{text}");
+        let first = "Vault   contoso-prod\nResult  Failed\nWhy     it could not be\n        reached by anybody at\n        all\n\n";
+        assert!(text.starts_with(first), "{text}");
         assert!(text.ends_with("\n\nVault   contoso-dr\nResult  Succeeded"), "{text}");
     }
 

@@ -183,7 +183,7 @@ async fn what_cannot_be_copied_is_refused_with_a_reason_and_nothing_is_written()
         (&["copy", "--to", &own], 2, "--to is the place of the repository itself"),
         (&["copy", "--to", &own_slash], 2, "--to is the place of the repository itself"),
         (&["copy", "--to", &own_state], 2, "--to is the place of the repository itself"),
-        (&["copy", "--to", &url, "contoso-pord"], 4, "Nothing is known of vault contoso-pord"),
+        (&["copy", "--to", &url, "contoso-pord"], 4, "Did you mean contoso-prod?"),
         (&["copy", "--to", &url, VAULT, "--backup", "before-downgrade"], 4, "No backup before-downgrade of vault"),
     ] {
         let refused = azure.run(arguments).await;
