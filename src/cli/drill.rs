@@ -134,9 +134,21 @@ impl Drill {
                            restored. Leave --into out, or run the command without --app.";
             return Err(Error::invalid("into", message));
         }
+        printer.needs_yes(self.yes, "A drill deletes and purges what it has restored into the app's drill vault")?;
+        let vault = app.name(&self.vault)?;
+        if !self.yes {
+            let summary = format!(
+                "Backup {} of vault {vault} is restored into the app's DRILL_VAULT, all of it or a sample, compared, and \
+                 deleted and purged there again. A drill refuses a vault that holds anything else.",
+                self.backup
+            );
+            if !printer.confirm(&[summary], "Drill?").await {
+                return Ok(printer.declined());
+            }
+        }
         let selector: Selector = self.backup.parse()?;
         let request = DrillRequest { backup: selector.to_string(), sample: self.sample.map(|size| size as usize) };
-        let started = app.drill(&app.name(&self.vault)?, &request).await?;
+        let started = app.drill(&vault, &request).await?;
         let (operation, _) = remote::follow_one(app, started, "Drilling with", printer).await?;
         print(printer, &operation)?;
         Ok(End::of_operations([Ok(&operation)]))

@@ -154,16 +154,12 @@ impl Acknowledge {
     async fn run(self, connections: &Connections, repository: &Repository, printer: &Printer) -> Result<End> {
         let vault = name(connections, &self.vault)?;
         let Self { reason, backup, by, yes, .. } = self;
-        printer.needs_yes(yes, "Acknowledging what tripped the guard lets backups be removed again")?;
-        if !yes && let Some(guard) = repository.guard(&vault).await? {
-            let summary = format!(
-                "The guard of vault {vault} is up since backup {}: {guard}. With it down, backups are removed again as \
-                 BACKUP_KEEP says, in the end also those that hold what was lost.",
-                guard.tripped_by
-            );
-            if !printer.confirm(&[summary], "Was that meant?").await {
-                return Ok(printer.declined());
-            }
+        printer.needs_yes(yes, CONSEQUENCE)?;
+        if !yes
+            && let Some(guard) = repository.guard(&vault).await?
+            && !printer.confirm(&[summary(&vault, &guard)], "Was that meant?").await
+        {
+            return Ok(printer.declined());
         }
         let said = jobs::acknowledge_guard(repository, &vault, backup.as_ref(), &by, reason.as_deref(), now()).await?;
         print_word(printer, &vault, &said);
@@ -172,15 +168,34 @@ impl Acknowledge {
 
     async fn run_by(self, app: &App, printer: &Printer) -> Result<End> {
         let vault = app.name(&self.vault)?;
-        let Self { reason, backup, by, .. } = self;
+        let Self { reason, backup, by, yes, .. } = self;
+        printer.needs_yes(yes, CONSEQUENCE)?;
+        let guard = app.guard(&vault).await?;
+        if !yes
+            && let Some(guard) = &guard
+            && !printer.confirm(&[summary(&vault, guard)], "Was that meant?").await
+        {
+            return Ok(printer.declined());
+        }
         let backup = match backup {
             Some(backup) => backup,
-            None => app.guard(&vault).await?.map(|guard| guard.tripped_by).ok_or_else(|| jobs::no_guard(&vault))?,
+            None => guard.map(|guard| guard.tripped_by).ok_or_else(|| jobs::no_guard(&vault))?,
         };
         let said = app.acknowledge_guard(&vault, &backup, &by, reason.as_deref()).await?;
         print_word(printer, &vault, &said);
         Ok(End::GOOD)
     }
+}
+
+/// What a yes leads to.
+const CONSEQUENCE: &str = "Acknowledging what tripped the guard lets backups be removed again";
+
+fn summary(vault: &VaultName, guard: &manifest::Guard) -> String {
+    format!(
+        "The guard of vault {vault} is up since backup {}: {guard}. With it down, backups are removed again as BACKUP_KEEP \
+         says, in the end also those that hold what was lost.",
+        guard.tripped_by
+    )
 }
 
 fn print_word(printer: &Printer, vault: &VaultName, said: &Acknowledgement) {

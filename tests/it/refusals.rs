@@ -106,7 +106,9 @@ async fn pauses(retry_after: Option<u32>) -> Vec<i64> {
 #[tokio::test(start_paused = true)]
 async fn a_throttling_vault_is_left_alone_for_as_long_as_it_asks_or_ever_longer() {
     let doubling = pauses(None).await;
-    for (pause, least) in doubling.iter().zip([1, 2, 4, 8, 16, 16, 16]) {
+    // Three quarters of 1, 2, 4, 8 and 16 seconds at least, and at random up to five quarters, so that many instances do
+    // not come back together.
+    for (pause, least) in doubling.iter().zip([0, 1, 3, 6, 12, 12, 12]) {
         assert!(*pause >= least, "{doubling:?}");
     }
     let asked = pauses(Some(7)).await;

@@ -90,7 +90,8 @@ async fn whatever_is_looked_at_is_told_in_the_same_words_with_the_same_exit_code
         (&["diff", TARGET], 4),
         (&["guard"], 3),
         (&["guard", OTHER], 0),
-        (&["guard", "acknowledge", OTHER], 4),
+        (&["guard", "acknowledge", OTHER, "--yes"], 4),
+        (&["guard", "acknowledge", VAULT], 2),
         (&["prune", "--dry-run"], 3),
         (&["prune", OTHER, VAULT, "--dry-run"], 3),
         (&["restore", VAULT, "--to", TARGET, "--dry-run"], 0),
@@ -102,7 +103,7 @@ async fn whatever_is_looked_at_is_told_in_the_same_words_with_the_same_exit_code
         (&["operations"], 0),
         (&["operations", "--newest", "1"], 0),
         (&["operations", "0b5aa9ba-7bd8-4ad3-9b4a-7f1d3a3c2c01"], 4),
-        (&["drill", VAULT], 2),
+        (&["drill", VAULT, "--yes"], 2),
     ];
     for (arguments, code) in commands {
         for output in ["table", "json"] {

@@ -78,14 +78,15 @@ async fn a_restore_is_done_by_the_app_and_found_again_by_its_id() {
 
     // The newest backup is of what was left: a word before it is too late.
     let latest = by_app(&app, &["restore", VAULT, "--to", TARGET, "--items", "certificates/*"]).await;
-    assert!(latest.stderr.contains("To bring back what was there before, give --backup 2"), "{latest:?}");
+    assert!(latest.stderr.contains("To bring back what was there before, restore backup 2"), "{latest:?}");
 }
 
 #[tokio::test]
 async fn the_guard_is_taken_down_on_the_word_of_who_says_so() {
     let (azure, app) = with_backups().await;
     let said =
-        by_app(&app, &["guard", "acknowledge", VAULT, "--by", "ada", "--reason", "meant", "--output", "json"]).await;
+        by_app(&app, &["guard", "acknowledge", VAULT, "--yes", "--by", "ada", "--reason", "meant", "--output", "json"])
+            .await;
     assert_eq!(said.code, 0, "{said:?}");
     let said = said.json();
     assert_eq!(
@@ -93,10 +94,10 @@ async fn the_guard_is_taken_down_on_the_word_of_who_says_so() {
         (&json!("ada"), &json!("meant"), &json!(10))
     );
     assert_eq!(azure.run(&["guard", VAULT]).await.code, 0);
-    let again = by_app(&app, &["guard", "acknowledge", VAULT]).await;
+    let again = by_app(&app, &["guard", "acknowledge", VAULT, "--yes"]).await;
     assert!(again.code == 4 && again.stderr.contains("there is nothing to acknowledge"), "{again:?}");
     let trip = said["guard"]["trippedBy"].as_str().unwrap();
-    let again = by_app(&app, &["guard", "acknowledge", VAULT, "--backup", trip]).await;
+    let again = by_app(&app, &["guard", "acknowledge", VAULT, "--yes", "--backup", trip]).await;
     assert!(again.code == 0 && again.stdout.contains("ada acknowledged at"), "{again:?}");
 }
 
@@ -126,7 +127,7 @@ async fn a_drill_by_the_app_goes_into_its_own_drill_vault_and_nowhere_else() {
     let elsewhere = by_app(&app, &["drill", VAULT, "--into", OTHER]).await;
     assert!(elsewhere.code == 2 && elsewhere.stderr.contains("in its own DRILL_VAULT"), "{elsewhere:?}");
     assert_eq!(azure.changes_asked_for().iter().filter(|change| change.contains("Restore")).count(), 0);
-    let arguments = ["drill", VAULT, "--backup", "before-upgrade", "--sample", "4", "--output", "json"];
+    let arguments = ["drill", VAULT, "--yes", "--backup", "before-upgrade", "--sample", "4", "--output", "json"];
     let remote = by_app(&app, &arguments).await;
     assert_eq!(remote.code, 0, "{remote:?}");
     let body = remote.json();
@@ -216,8 +217,8 @@ async fn ctrl_c_ends_the_waiting_and_not_the_backup() {
     assert!(std::process::Command::new("kill").args(["-INT", &process]).status().unwrap().success());
     let output = tokio::time::timeout(LIMIT, child.wait_with_output()).await.expect("the command ends").unwrap();
     let said = String::from_utf8(output.stderr).unwrap();
-    assert_eq!(output.status.code(), Some(5), "{said}");
-    assert!(said.contains("Stopped waiting. The app at 127.0.0.1"), "{said}");
+    assert_eq!(output.status.code(), Some(130), "{said}");
+    assert!(said.contains("Stopped.") && said.contains("The app at 127.0.0.1"), "{said}");
     let id = said.trim().rsplit(' ').next().unwrap();
     let followed = by_app(&app, &["operations", id, "--follow"]).await;
     assert_eq!(followed.code, 0, "{followed:?}");
