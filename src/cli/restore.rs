@@ -127,15 +127,21 @@ impl Restore {
             return Ok(End::GOOD);
         }
         needs_yes(&request, yes, printer)?;
-        warnings_by(app, &request).await.iter().for_each(|warning| printer.complain(warning));
-        if !yes && printer.can_ask() {
+        let warn = async || warnings_by(app, &request).await.iter().for_each(|warning| printer.complain(warning));
+        let asks = !yes && printer.can_ask();
+        if asks {
             // The app makes a plan of its own; what it finds then may differ from what is shown here.
             let plan = plan_by(app, &request, printer).await?;
+            warn().await;
             if !printer.confirm(&summary(&plan)?, "Restore?").await {
                 return Ok(printer.declined());
             }
         }
         let started = app.restore(resume.unwrap_or_else(Uuid::new_v4), &request).await?;
+        if !asks {
+            // Only the app can say whether there is such a backup, and by then it has begun.
+            warn().await;
+        }
         let (operation, _) = remote::follow_one(app, started, "Restoring into", printer).await?;
         finish(printer, &operation, all_rows)
     }
