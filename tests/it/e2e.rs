@@ -21,7 +21,7 @@ mod without_us;
 use serde_json::json;
 use simulator::key_vault::Kind;
 
-use self::cloud::{CANARY, Cloud, LIMIT};
+use self::cloud::{CANARY, Cloud, LIMIT, until};
 
 const PRODUCTION: &str = "contoso-production";
 const BILLING: &str = "contoso-billing";
@@ -53,7 +53,8 @@ async fn a_timer_run_and_two_restores_bring_every_item_of_two_vaults_into_a_thir
         assert_eq!(operation["status"], "Succeeded", "{operation:#}");
         assert_eq!(operation["counts"], json!({ "restored": items }));
     }
-    assert_eq!(app.events("restore.completed").len(), 2);
+    // The record says so a moment before the log does.
+    until("both restores are told", || app.events("restore.completed").len() == 2).await;
 
     assert_eq!(wanted.differences(&cloud.vaults.snapshot(RECOVERY)), Vec::<String>::new());
     assert!(app.host.logs().iter().any(|line| line.message.contains(r#""level":"TRACE""#)));

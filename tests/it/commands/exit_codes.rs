@@ -158,7 +158,7 @@ async fn in_sound_repositories() -> Vec<Seen> {
     seen.push(run(&azure, &[], COPY, 1).await);
     seen.push(run(&azure, &[], &[RESTORE, &["--dry-run"]].concat(), 0).await);
     seen.push(run(&azure, &[], RESTORE, 0).await);
-    seen.push(run(&azure, &[], &["operations", &newest_operation(&azure).await], 0).await);
+    seen.push(run(&azure, &[], &["operations", &newest_operation(&azure, "Succeeded").await], 0).await);
     seen.push(run(&azure, &[], DRILLED, 0).await);
     seen.push(run(&azure, &[KEEP], &[PRUNE, &["--dry-run"]].concat(), 0).await);
     seen.push(run(&azure, &[KEEP], PRUNE, 0).await);
@@ -193,10 +193,11 @@ async fn in_sound_repositories() -> Vec<Seen> {
     seen
 }
 
-/// The id of what was started last.
-async fn newest_operation(azure: &LocalAzure) -> String {
-    let listed = azure.run(&["operations", "--newest", "1", "--output", "json"]).await.json();
-    listed["value"][0]["id"].as_str().unwrap().to_owned()
+/// The id of the newest operation that ended so. Those of one second are in no order.
+async fn newest_operation(azure: &LocalAzure, status: &str) -> String {
+    let listed = azure.run(&["operations", "--output", "json"]).await.json();
+    let ended = listed["value"].as_array().unwrap().iter().find(|operation| operation["status"] == status);
+    ended.unwrap()["id"].as_str().unwrap().to_owned()
 }
 
 /// Settings that are wrong, and storage that cannot be reached or does not know who asks.
@@ -235,7 +236,7 @@ async fn in_trouble() -> Vec<Seen> {
     let refuse = || Fault::answer(403, "Forbidden");
     azure.vaults.add_fault(refuse().on(Operation::new(Kind::Secret, Verb::Backup)).named("bad"));
     seen.push(run(&azure, &[], BACKUP, 3).await);
-    seen.push(run(&azure, &[], &["operations", &newest_operation(&azure).await], 3).await);
+    seen.push(run(&azure, &[], &["operations", &newest_operation(&azure, "PartiallySucceeded").await], 3).await);
     seen.push(run(&azure, &[], SHOW, 0).await);
     azure.vaults.clear_faults();
     azure.vaults.add_fault(refuse().on(Operation::new(Kind::Key, Verb::List)));
@@ -245,7 +246,7 @@ async fn in_trouble() -> Vec<Seen> {
         azure.vaults.add_fault(Fault::answer(400, "BadParameter").on(Operation::new(kind, Verb::List)));
     }
     seen.push(run(&azure, &[], BACKUP, 1).await);
-    let failed = newest_operation(&azure).await;
+    let failed = newest_operation(&azure, "Failed").await;
     seen.push(run(&azure, &[], &["operations", &failed], 1).await);
     for record in files(&azure.state()).into_iter().filter(|path| path.to_string_lossy().contains(&failed)) {
         fs::write(record, "{").unwrap();
