@@ -121,7 +121,7 @@ impl Size {
         let after = azure.counters.read();
         let plan = run(&["restore", VAULT, "--to", TARGET, "--dry-run"], &container.url).await?;
         let verify = run(&["verify", VAULT], &container.url).await?;
-        let prune = run(&["prune", VAULT], &container.url).await?;
+        let prune = run(&["prune", VAULT, "--yes"], &container.url).await?;
         azure.check()?;
         let rows = azure.vaults.snapshot(VAULT).items;
         let pages = simulator::key_vault::Kind::ALL
