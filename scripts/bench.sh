@@ -3,7 +3,8 @@
 #
 #   scripts/bench.sh              everything, most of an hour; writes the tables and plots of docs/benchmarks.md
 #   scripts/bench.sh --quick      every target, with fewer items and runs, in under five minutes; writes nothing
-#   scripts/bench.sh --only …     some of it; `--only help` names what there is
+#   scripts/bench.sh --only …     some of it; `--only help` names what there is. `--only builds` is not part of everything:
+#                                 it builds the program in each way that decision 0036 compares, for half an hour more
 #
 # Exits with 1 when a target is missed. Whatever else the machine does shows in the figures, so let it do nothing else.
 #
@@ -24,12 +25,16 @@ main() {
     local more=()
     build
     case ${1:-} in
-    "") more=(--write docs) && valgrind_is_there ;;
-    --quick) ;;
-    *) [[ " $* " == *" instructions "* ]] && valgrind_is_there ;;
+    "") more=(--write docs) && valgrind_is_there && build_with_http2 ;;
+    *)
+        if [[ " $* " == *" instructions "* ]]; then valgrind_is_there; fi
+        if [[ " $* " == *" protocols "* ]]; then build_with_http2; fi
+        if [[ " $* " == *" builds "* ]]; then build_in_every_way; fi
+        ;;
     esac
     [[ -f $measured/keyvault-backup.symbols ]] && more+=(--symbols "$measured/keyvault-backup.symbols")
     [[ -f $measured/keyvault-backup.http2 ]] && more+=(--http2 "$measured/keyvault-backup.http2")
+    [[ -d $measured/builds ]] && more+=(--builds "$measured/builds")
     exec "$target/release/bench" --program "$measured/keyvault-backup" --peers "$peers" "${more[@]}" "$@"
 }
 
@@ -66,6 +71,28 @@ build() {
         strip -o "$measured/keyvault-backup" "$measured/keyvault-backup.symbols"
     fi
     cargo build --quiet --profile bench --locked -p bench
+}
+
+# The same with HTTP/2 (decision 0029). A target folder of its own keeps the features of what ships apart.
+build_with_http2() {
+    CARGO_TARGET_DIR=$measured/build.http2 cargo build --quiet --release --locked --bin keyvault-backup --features reqwest/http2
+    install --mode=755 "$measured/build.http2/release/keyvault-backup" "$measured/keyvault-backup.http2"
+}
+
+# One executable for each profile, named by what is different from Cargo's own.
+build_in_every_way() {
+    local name options
+    mkdir -p "$measured/builds"
+    while read -r name options; do
+        # shellcheck disable=SC2086 # they are several words
+        CARGO_TARGET_DIR=$measured/build.$name cargo build --quiet --release --locked --bin keyvault-backup $options
+        install --mode=755 "$measured/build.$name/release/keyvault-backup" "$measured/builds/$name"
+    done <<'END'
+lto-thin --config profile.release.lto="thin"
+lto-off --config profile.release.lto="off"
+lto-fat-units-1 --config profile.release.lto="fat" --config profile.release.codegen-units=1
+lto-fat-units-1-size --config profile.release.lto="fat" --config profile.release.codegen-units=1 --config profile.release.opt-level="s"
+END
 }
 
 valgrind_is_there() {

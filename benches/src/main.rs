@@ -77,6 +77,9 @@ pub(crate) struct Setup {
     /// The same built with HTTP/2, to compare.
     #[arg(long)]
     http2: Option<PathBuf>,
+    /// A folder with the program built in several ways, to compare.
+    #[arg(long)]
+    builds: Option<PathBuf>,
     /// Where scripts/bench.sh installed the scripts and what they need.
     #[arg(long, default_value = "target/tools/bench")]
     peers: PathBuf,
@@ -121,14 +124,6 @@ async fn measure(setup: &Setup) -> Result<ExitCode> {
         let begun = Instant::now();
         measure.run(setup, &mut report).await?;
         eprintln!("({measure:?}: {})", seconds(begun.elapsed()));
-    }
-    if setup.only.is_empty() {
-        report.elsewhere(
-            "SIGKILL at every point of backup, restore, prune",
-            "nothing lost",
-            "scripts/soak.sh --crash-points",
-        );
-        report.elsewhere("fault storm", "nothing lost, no false success", "scripts/soak.sh");
     }
     if let Some(docs) = &setup.write {
         report.write(docs)?;

@@ -1,7 +1,9 @@
 //! What is measured, one file each.
 
+mod builds;
 mod instructions;
 mod jobs;
+mod mishaps;
 mod protocols;
 mod quota;
 mod sizes;
@@ -26,18 +28,22 @@ pub(crate) enum Measure {
     Quota,
     /// Memory, time and requests at growing numbers of items.
     Sizes,
+    /// SIGKILL at hundreds of points, and a storm of faults.
+    Mishaps,
     /// HTTP/1.1 and HTTP/2.
     Protocols,
     /// Instructions for each item, and where they go.
     Instructions,
+    /// The program built in several ways.
+    Builds,
 }
 
 /// What was asked for, in an order in which a mistake shows early.
 pub(crate) fn chosen(setup: &Setup) -> Vec<Measure> {
     use Measure::*;
     match (setup.only.as_slice(), setup.quick) {
-        ([], true) => vec![Same, Start, Backup, Restore, Quota, Sizes],
-        ([], false) => vec![Same, Start, Backup, Restore, Azure, Quota, Sizes, Protocols, Instructions],
+        ([], true) => vec![Same, Start, Backup, Restore, Quota, Sizes, Mishaps],
+        ([], false) => vec![Same, Start, Backup, Restore, Azure, Quota, Sizes, Mishaps, Protocols, Instructions],
         (some, _) => some.to_vec(),
     }
 }
@@ -52,8 +58,10 @@ impl Measure {
             Self::Azure => jobs::as_in_azure(setup, report).await,
             Self::Quota => quota::run(setup, report).await,
             Self::Sizes => sizes::run(setup, report).await,
+            Self::Mishaps => mishaps::run(setup, report).await,
             Self::Protocols => protocols::run(setup, report).await,
             Self::Instructions => instructions::run(setup, report).await,
+            Self::Builds => builds::run(setup, report).await,
         }
     }
 }

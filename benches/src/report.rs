@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, fs, path::Path};
 use crate::{Result, machine};
 
 /// What `docs/benchmarks.md` has a place for, beside the machine and the targets.
-const SECTIONS: [&str; 12] = [
+const SECTIONS: [&str; 13] = [
     "backup",
     "restore",
     "azure",
@@ -16,6 +16,7 @@ const SECTIONS: [&str; 12] = [
     "protocols",
     "connections",
     "instructions",
+    "builds",
     "profile",
     "every-run",
 ];
@@ -34,8 +35,7 @@ struct Verdict {
     what: String,
     target: String,
     measured: String,
-    /// Nothing when another program shows it.
-    pass: Option<bool>,
+    pass: bool,
 }
 
 impl Report {
@@ -45,13 +45,7 @@ impl Report {
 
     /// A row of the targets.
     pub(crate) fn verdict(&mut self, what: &str, target: &str, measured: String, pass: bool) {
-        self.verdicts.push(Verdict { what: what.to_owned(), target: target.to_owned(), measured, pass: Some(pass) });
-    }
-
-    /// A row that another program shows.
-    pub(crate) fn elsewhere(&mut self, what: &str, target: &str, command: &str) {
-        let (what, target, measured) = (what.to_owned(), target.to_owned(), format!("`{command}`"));
-        self.verdicts.push(Verdict { what, target, measured, pass: None });
+        self.verdicts.push(Verdict { what: what.to_owned(), target: target.to_owned(), measured, pass });
     }
 
     /// What stands between the marks of this name in the document.
@@ -73,12 +67,12 @@ impl Report {
     pub(crate) fn print_verdicts(&self) -> bool {
         let note = if self.quick { " (quick: fewer items and runs)" } else { "" };
         println!("\n== targets{note}\n\n{}", self.verdicts());
-        self.verdicts.iter().all(|it| it.pass != Some(false))
+        self.verdicts.iter().all(|it| it.pass)
     }
 
     fn verdicts(&self) -> String {
         let rows = self.verdicts.iter().map(|it| {
-            let pass = it.pass.map_or("shown by", |pass| if pass { "pass" } else { "**fail**" });
+            let pass = if it.pass { "pass" } else { "**fail**" };
             vec![it.what.clone(), it.target.clone(), it.measured.clone(), pass.to_owned()]
         });
         table(&["what", "at least", "measured", ""], rows)

@@ -23,14 +23,9 @@ const TARGET: f64 = 30.0;
 const PATIENCE: Duration = Duration::from_secs(20);
 
 pub(super) async fn run(setup: &Setup, report: &mut Report) -> Result<()> {
-    // With settings as in production: none of it may be slow.
-    let ours = tool(setup, &["serve"], "https://contosobackups.blob.core.windows.net/backups")
-        .set("BACKUP_VAULTS", "contoso-prod")
-        .set("IDENTITY_ENDPOINT", "http://127.0.0.1:9/msi/token")
-        .set("IDENTITY_HEADER", "x");
     let script = |name: &str| setup.peers.join(name).display().to_string();
     let handlers = [
-        ("keyvault-backup", ours),
+        ("keyvault-backup", handler(setup)),
         ("Node.js, `node:http` alone", Program::new("node", &[&script("handler.mjs")])),
         ("Python, `http.server` alone", Program::new(setup.peers.join("python/bin/python"), &[&script("handler.py")])),
     ];
@@ -56,8 +51,16 @@ pub(super) async fn run(setup: &Setup, report: &mut Report) -> Result<()> {
     Ok(())
 }
 
+/// This program's handler, with settings as in production: none of it may be slow.
+pub(super) fn handler(setup: &Setup) -> Program {
+    tool(setup, &["serve"], "https://contosobackups.blob.core.windows.net/backups")
+        .set("BACKUP_VAULTS", "contoso-prod")
+        .set("IDENTITY_ENDPOINT", "http://127.0.0.1:9/msi/token")
+        .set("IDENTITY_HEADER", "x")
+}
+
 /// Starts a handler and asks it until it answers.
-fn first_answer(handler: &Program) -> Result<Duration> {
+pub(super) fn first_answer(handler: &Program) -> Result<Duration> {
     let port = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?.port();
     let mut command = std::process::Command::new(&handler.path);
     command.args(&handler.arguments).env_clear().envs(&handler.environment);

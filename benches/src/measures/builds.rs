@@ -1,0 +1,59 @@
+//! The program built in several ways: what each profile costs and gives (decision 0036).
+
+use std::{fs, path::PathBuf};
+
+use simulator::proxy::Protocols;
+
+use super::{jobs::turns, start};
+use crate::{
+    Result, Setup,
+    azure::{Azure, Storage},
+    client::{Vaults, tool},
+    report::{Report, table},
+    series::{Series, grouped, short},
+};
+
+const VAULTS: Vaults<'static> = Vaults { source: "contoso-prod", target: "contoso-dr" };
+const ITEMS: usize = 2_000;
+const MIB: f64 = 1024.0 * 1024.0;
+
+pub(super) async fn run(setup: &Setup, report: &mut Report) -> Result<()> {
+    let folder = setup.builds.as_ref().ok_or("There is nothing to compare: run scripts/bench.sh --only builds.")?;
+    let mut builds: Vec<PathBuf> = fs::read_dir(folder)?.map(|it| Ok(it?.path())).collect::<Result<_>>()?;
+    builds.sort();
+    let azure = Azure::start(Protocols::Both).await?;
+    azure.add_vault(VAULTS.source, ITEMS);
+    let order: Vec<usize> = (0..builds.len()).collect();
+    let mut seen: Vec<[Series; 3]> = builds.iter().map(|_| Default::default()).collect();
+    // The first round warms the emulators up and counts for nothing.
+    for round in 0..=setup.rounds() {
+        for index in turns(&order, round) {
+            let setup = Setup { program: builds[index].clone(), ..setup.clone() };
+            let container = azure.create_container(Storage::Direct).await?;
+            let backup = tool(&setup, &["backup", VAULTS.source, "--full"], &container.url);
+            let cost = azure.client(backup).run().await?.0;
+            azure.delete_container(&container).await?;
+            if round > 0 {
+                let start = start::first_answer(&start::handler(&setup))?.as_secs_f64() * 1e3;
+                for (series, figure) in seen[index].iter_mut().zip([start, cost.wall, cost.cpu * 1e3 / ITEMS as f64]) {
+                    series.push(figure);
+                }
+            }
+        }
+    }
+    azure.check()?;
+    let mut rows = Vec::new();
+    for (path, figures) in builds.iter().zip(&seen) {
+        let name = path.file_name().unwrap_or_default().to_string_lossy();
+        let size = short(fs::metadata(path)?.len() as f64 / MIB);
+        rows.push([format!("`{name}`"), size].into_iter().chain(figures.iter().map(ToString::to_string)).collect());
+    }
+    let head = ["", "MiB", "cold start, ms", "seconds", "CPU ms per item"];
+    let title = format!(
+        "Full backup of {} items, {} runs in turns; median (least–most):",
+        grouped(ITEMS as i64),
+        setup.rounds()
+    );
+    report.section("builds", &format!("{title}\n\n{}", table(&head, rows)));
+    Ok(())
+}
