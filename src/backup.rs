@@ -11,7 +11,7 @@ mod turns;
 use std::time::Duration;
 
 use futures::{SinkExt as _, StreamExt as _, channel::mpsc, future, stream};
-use tokio::time::Instant;
+use tokio::{task::coop::consume_budget, time::Instant};
 use tracing::{Instrument as _, debug_span, field::Empty};
 use uuid::Uuid;
 
@@ -300,6 +300,7 @@ impl<'a> Run<'a> {
     /// for a whole full interval is written anew, so that the container's immutability goes on protecting it; one that
     /// was found damaged is read first, because a copy that cannot be restored is none.
     async fn keep_stale(&self, previous: Item, problem: &Problem) -> (Option<Item>, Vec<Failure>) {
+        consume_budget().await; // one thread, and copies that are kept need no request
         let mut item = previous;
         item.stale = Some(Stale { code: problem.code.clone(), reason: problem.reason.clone() });
         let is_due = !self.is_recent(item.written_at()) || self.damage.may_be_at(&item.blob);

@@ -273,14 +273,12 @@ async fn execute(
 /// Does this, unless somebody stops it.
 async fn unless_stopped(work: impl Future<Output = Result<End>>, printer: &Printer) -> Result<End> {
     let stop = stop::requested();
-    tokio::select! {
+    let end = tokio::select! {
         end = work => end,
-        () = stop => {
-            let end = printer.stopped();
-            store::azure::all_given_back().await;
-            Ok(end)
-        }
-    }
+        () = stop => Ok(printer.stopped()),
+    };
+    store::azure::all_given_back().await;
+    end
 }
 
 impl Command {

@@ -13,7 +13,7 @@ use crate::{
     model::{Attributes, ItemId, Kind, filter::ItemFilter},
     repository::{
         items::Items,
-        manifest::{Failure, Item, Manifest},
+        manifest::{Failure, Gaps, Item, Manifest},
     },
     rows::Rows,
     vault::{Listed, Vault},
@@ -90,7 +90,7 @@ impl From<Listed> for State {
 pub struct Side {
     items: Held,
     filter: ItemFilter,
-    gaps: Vec<Failure>,
+    gaps: Gaps,
 }
 
 /// The items of a side, in the order of kind and name.
@@ -105,7 +105,11 @@ impl Side {
     /// A backup.
     pub fn of_backup(manifest: Manifest) -> Result<Self> {
         let Manifest { header, items } = manifest;
-        Ok(Self { items: Held::Backup(items), filter: ItemFilter::new(&header.filter)?, gaps: header.failures })
+        Ok(Self {
+            items: Held::Backup(items),
+            filter: ItemFilter::new(&header.filter)?,
+            gaps: Gaps::new(header.failures),
+        })
     }
 
     /// A vault as it is now. An error when no kind can be listed.
@@ -140,7 +144,7 @@ impl Side {
         }
         kinds.sort_by_key(|(kind, _)| *kind);
         let kinds = kinds.into_iter().map(|(_, rows)| rows).collect();
-        (Self { items: Held::Vault(kinds), filter, gaps }, errors)
+        (Self { items: Held::Vault(kinds), filter, gaps: Gaps::new(gaps) }, errors)
     }
 
     fn items(&self) -> Box<dyn Iterator<Item = Result<(ItemId, State)>> + '_> {
@@ -156,14 +160,6 @@ impl Side {
                 }))
             }
         }
-    }
-
-    /// Why nothing can be said of an item that this side does not have, if so.
-    fn gap(&self, item: &ItemId) -> Option<usize> {
-        self.gaps.iter().position(|gap| {
-            let named = gap.name.as_deref();
-            gap.kind == item.kind && named.is_none_or(|name| item.name.as_str().eq_ignore_ascii_case(name))
-        })
     }
 }
 
@@ -260,7 +256,7 @@ impl Diff {
         for (number, side) in [from, to].into_iter().enumerate() {
             // A kind of which nothing is known is told even if nothing is known of it on the other side either.
             let unseen = |gap: &Failure| gap.name.is_none() && !kinds[number].contains(&gap.kind);
-            let gaps = side.gaps.iter().enumerate();
+            let gaps = side.gaps.failures().iter().enumerate();
             let told = gaps.filter(|(index, gap)| used[number].contains(index) || unseen(gap));
             diff.failures.extend(told.map(|(_, gap)| gap.clone()));
         }
@@ -277,7 +273,7 @@ impl Diff {
     ) -> Result<()> {
         if !other.filter.matches(&item) {
             self.filtered_out += 1;
-        } else if let Some(gap) = other.gap(&item) {
+        } else if let Some(gap) = other.gaps.of(&item) {
             self.not_compared += 1;
             used.insert(gap);
         } else {
@@ -391,7 +387,7 @@ mod tests {
             let name = Some(ItemId { kind: Kind::Keys, name: name(*number) }.name.as_str().into());
             Failure { kind: Kind::Keys, name, code: "Refused".into(), reason: "A sentence.".into() }
         });
-        Side { items: Held::Vault(vec![items]), filter, gaps: gaps.collect() }
+        Side { items: Held::Vault(vec![items]), filter, gaps: Gaps::new(gaps.collect()) }
     }
 
     fn items() -> impl Strategy<Value = Vault> {

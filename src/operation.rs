@@ -2,7 +2,7 @@
 
 pub mod abandoned;
 
-use std::{collections::BTreeMap, future::Future, time::Duration};
+use std::{collections::BTreeMap, future::Future, pin::pin, time::Duration};
 
 use tokio::time::Instant;
 use tracing::{Instrument as _, Span, error_span, field::Empty};
@@ -174,11 +174,24 @@ where
                     if look != operation.progress || written.elapsed() >= SIGN_OF_LIFE {
                         operation.progress = look;
                         operation.updated_at = now.plus(start.elapsed());
-                        match repository.save_operation(&operation).await {
+                        // The work goes on meanwhile: answers that nobody takes count as late, and a save may last
+                        // as long as the storage has patience.
+                        let mut save = pin!(repository.save_operation(&operation));
+                        let mut ended = None;
+                        let saved = loop {
+                            tokio::select! {
+                                saved = &mut save => break saved,
+                                result = &mut work, if ended.is_none() => ended = Some(result),
+                            }
+                        };
+                        match saved {
                             Ok(()) => written = Instant::now(),
                             Err(error) => {
                                 tracing::warn!(operation = %operation.id, error = %error, "could not record the progress");
                             }
+                        }
+                        if let Some(result) = ended {
+                            break result;
                         }
                     }
                 }

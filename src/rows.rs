@@ -9,7 +9,7 @@ use std::{
 
 use serde::{
     Deserialize, Deserializer, Serialize, Serializer,
-    de::{self, DeserializeOwned, SeqAccess, Visitor},
+    de::{DeserializeOwned, SeqAccess, Visitor},
     ser::{self, SerializeSeq as _},
 };
 
@@ -24,6 +24,8 @@ use crate::{
 pub struct Rows<T> {
     spool: Arc<RwLock<Spool>>,
     places: Vec<Place>,
+    /// Why some rows are not held: they could not be kept when the list was read.
+    lost: Option<(ErrorKind, Arc<str>)>,
     of: PhantomData<fn() -> T>,
 }
 
@@ -32,6 +34,9 @@ struct Place {
     at: u64,
     length: u32,
 }
+
+/// The place of a row that is not held.
+const LOST: Place = Place { at: u64::MAX, length: 0 };
 
 impl<T: Serialize + DeserializeOwned> Rows<T> {
     /// A list of these rows.
@@ -54,6 +59,18 @@ impl<T: Serialize + DeserializeOwned> Rows<T> {
         Ok(())
     }
 
+    /// Adds a row that was read. What cannot be kept for want of space is no fault of what was read, as an error here
+    /// would say; so whoever asks for the row is told.
+    fn keep(&mut self, row: &T) {
+        let kept = if self.lost.is_some() { Ok(()) } else { self.push(row) };
+        if let Err(error) = kept {
+            self.lost = Some((error.kind(), error.chain().into()));
+        }
+        if self.lost.is_some() {
+            self.places.push(LOST);
+        }
+    }
+
     /// The row of that number, counted from 0; `None` behind the last one.
     pub fn get(&self, number: usize) -> Result<Option<T>> {
         self.places.get(number).map(|place| self.row(place)).transpose()
@@ -70,6 +87,9 @@ impl<T: Serialize + DeserializeOwned> Rows<T> {
     }
 
     fn row(&self, place: &Place) -> Result<T> {
+        if let Some((kind, message)) = self.lost.as_ref().filter(|_| place.at == LOST.at) {
+            return Err(Error::new(*kind, &**message));
+        }
         let spool = self.spool.read().unwrap_or_else(PoisonError::into_inner);
         let row = spool.read(place.at..place.at + u64::from(place.length))?;
         serde_json::from_slice(&row).map_err(|cause| {
@@ -100,14 +120,14 @@ impl<T> Rows<T> {
 
 impl<T> Default for Rows<T> {
     fn default() -> Self {
-        Self { spool: Arc::default(), places: Vec::new(), of: PhantomData }
+        Self { spool: Arc::default(), places: Vec::new(), lost: None, of: PhantomData }
     }
 }
 
 /// Shares the rows there are; what is added to one is not in the other.
 impl<T> Clone for Rows<T> {
     fn clone(&self) -> Self {
-        Self { spool: self.spool.clone(), places: self.places.clone(), of: PhantomData }
+        Self { spool: self.spool.clone(), places: self.places.clone(), lost: self.lost.clone(), of: PhantomData }
     }
 }
 
@@ -148,7 +168,7 @@ impl<'de, T: Serialize + DeserializeOwned> Deserialize<'de> for Rows<T> {
             }
             fn visit_seq<A: SeqAccess<'de>>(mut self, mut rows: A) -> Result<Self::Value, A::Error> {
                 while let Some(row) = rows.next_element()? {
-                    self.0.push(&row).map_err(|error| de::Error::custom(error.chain()))?;
+                    self.0.keep(&row);
                 }
                 Ok(self.0)
             }
@@ -171,6 +191,16 @@ mod tests {
         assert_eq!((list.get(399).unwrap().as_ref(), list.get(400).unwrap()), (rows.last(), None));
         assert!(list.iter().rev().map(Result::unwrap).eq(rows.iter().rev().cloned()));
         assert_eq!(serde_json::to_string(&list).unwrap(), serde_json::to_string(&rows).unwrap());
+    }
+
+    #[test]
+    fn rows_that_could_not_be_kept_are_there_and_say_why() {
+        let mut list = Rows::of([1]).unwrap();
+        list.lost = Some((ErrorKind::Refused, "There is no space left.".into()));
+        (list.keep(&2), list.keep(&3));
+        assert_eq!((list.len(), list.get(0).unwrap(), list.get(3).unwrap()), (3, Some(1), None));
+        let error = list.to_vec().unwrap_err();
+        assert_eq!((error.kind(), error.message()), (ErrorKind::Refused, "There is no space left."));
     }
 
     #[test]

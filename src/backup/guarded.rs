@@ -1,5 +1,7 @@
 //! What the guard makes of a run: the mark in its manifest.
 
+use tokio::task::coop::consume_budget;
+
 use super::{Run, found::Seen};
 use crate::{
     error::{Error, ErrorKind, Result},
@@ -18,6 +20,7 @@ impl Run<'_> {
         let Some(base) = self.base else { return Ok(None) };
         let mut since_last = Count::since(&base.header);
         for item in base.items.iter() {
+            consume_budget().await; // one thread, and much to go through
             let item = item?;
             since_last.add(&item, self.fate(&item.id, seen));
         }

@@ -117,7 +117,7 @@ pub async fn restore(
                 }
                 // Every attempt follows the plan that was kept first.
                 match repository.keep_plan(id, &plan).await? {
-                    Some(first) => (manifest, first, false),
+                    Some(first) => (planned_backup(&repository, &request, &first).await?, first, true),
                     None => (manifest, plan, false),
                 }
             }

@@ -28,6 +28,10 @@ fn distance(written: &str, name: &str) -> Option<usize> {
     if written.len() >= 4 && written.len() < name.len() && name.starts_with(written) {
         return Some(1);
     }
+    // They differ by at least what one is longer, and there may be many names.
+    if written.chars().count().abs_diff(name.chars().count()) > allowed {
+        return None;
+    }
     Some(strsim::damerau_levenshtein(written, name)).filter(|distance| *distance <= allowed)
 }
 

@@ -12,7 +12,10 @@ use crate::{
     error::Result,
     model::{BackupId, ItemId, Timestamp, VaultName, filter::ItemFilter},
     report::Status,
-    repository::{BackupRef, Repository, manifest::Header},
+    repository::{
+        BackupRef, Repository,
+        manifest::{Gaps, Header},
+    },
     retention::{self, Backup, Decision, Quality, Reason},
 };
 
@@ -157,27 +160,21 @@ impl<'a> Planner<'a> {
         let mut found = HashMap::new();
         let mut known = rows.iter().zip(self.backups.iter().rev());
         let Some((_, newest)) = known.find(|(row, _)| row.reasons.contains(&Reason::Newest)) else { return Ok(found) };
-        let (filter, failures) =
-            newest.header.as_ref().map_or((&[][..], &[][..]), |newest| (&newest.filter[..], &newest.failures[..]));
+        let filter = newest.header.as_ref().map_or(&[][..], |newest| &newest.filter[..]);
+        let gaps = Gaps::new(newest.header.as_ref().map(|newest| newest.failures.clone()).unwrap_or_default());
         let in_scope = ItemFilter::new(filter)?;
-        let could_not_be_read = |item: &ItemId| {
-            failures.iter().any(|failure| {
-                failure.kind == item.kind
-                    && failure.name.as_deref().is_none_or(|name| name.eq_ignore_ascii_case(item.name.as_str()))
-            })
-        };
         for (row, known) in rows.iter().zip(self.backups.iter().rev()).filter(|(row, _)| row.is_removed()) {
             // One whose header cannot be read goes only when a person has named it.
             let Some(header) = &known.header else { continue };
             // A safety copy is of single items, whatever the filter of the vault's backups.
             let may_be_left_out = header.filter != filter && !row.backup.is_safety_copy();
-            if failures.is_empty() && !may_be_left_out && !newest.damaged {
+            if gaps.failures().is_empty() && !may_be_left_out && !newest.damaged {
                 continue;
             }
             let mut doubtful = Vec::new();
             let is_sound = visit(self.repository, &row.backup, |item| {
                 let may_be_missed =
-                    newest.damaged || could_not_be_read(&item.id) || (may_be_left_out && !in_scope.matches(&item.id));
+                    newest.damaged || gaps.of(&item.id).is_some() || (may_be_left_out && !in_scope.matches(&item.id));
                 if may_be_missed && holdings.has(&item) {
                     doubtful.push(item.id);
                 }

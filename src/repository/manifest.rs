@@ -4,6 +4,8 @@
 //! checked by itself: the header's fields, then the line `  "items": [`, then one line per item, and at the end the
 //! line `  "sha256": "…"`, the hash of every byte before that line.
 
+use std::collections::HashMap;
+
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
@@ -146,6 +148,37 @@ pub struct Failure {
     pub code: String,
     /// The sentence.
     pub reason: String,
+}
+
+/// Failures, and of which items they speak: found at once, because there may be one for each item of two lists.
+#[derive(Clone, Debug, Default)]
+pub struct Gaps {
+    failures: Vec<Failure>,
+    places: HashMap<(Kind, Option<Box<str>>), usize>,
+}
+
+impl Gaps {
+    /// The failures of a backup or of listings.
+    pub fn new(failures: Vec<Failure>) -> Self {
+        let mut places = HashMap::with_capacity(failures.len());
+        for (place, failure) in failures.iter().enumerate() {
+            let name = failure.name.as_deref().map(|name| name.to_ascii_lowercase().into());
+            places.entry((failure.kind, name)).or_insert(place);
+        }
+        Self { failures, places }
+    }
+
+    /// All failures.
+    pub fn failures(&self) -> &[Failure] {
+        &self.failures
+    }
+
+    /// The number of the failure that says why nothing is known of this item, if one does.
+    pub fn of(&self, item: &ItemId) -> Option<usize> {
+        let whole_kind = self.places.get(&(item.kind, None));
+        let named = self.places.get(&(item.kind, Some(item.name.as_str().to_ascii_lowercase().into())));
+        whole_kind.into_iter().chain(named).min().copied()
+    }
 }
 
 /// One item of a backup.

@@ -194,8 +194,17 @@ fn encode(name: &str, write: impl FnOnce(&mut BufWriter<Spool>) -> serde_json::R
         .and_then(|()| text.into_inner().map_err(|error| error.into_error()))
         .map(|text| Content::Spool(Arc::new(text)))
         .map_err(|cause| {
-            Error::new(ErrorKind::Unavailable, format!("Could not write the record {name}.")).at(name).because(cause)
+            let message = format!("Could not write the record {name}.");
+            match of_spool(cause) {
+                Ok(error) => Error::new(error.kind(), message).at(name).because(error),
+                Err(cause) => Error::new(ErrorKind::Unavailable, message).at(name).because(cause),
+            }
         })
+}
+
+/// The error of a [`Spool`] that was read or written as a file.
+fn of_spool(cause: io::Error) -> Result<Error, io::Error> {
+    cause.downcast::<Error>()
 }
 
 /// Reads a record that is in memory.
@@ -204,6 +213,11 @@ pub(super) fn decode<T: DeserializeOwned>(name: &str, text: &[u8]) -> Result<T> 
 }
 
 fn damaged(name: &str, cause: serde_json::Error) -> Error {
+    let cause = match of_spool(cause.into()) {
+        // A temporary file is no part of the record.
+        Ok(error) => return error,
+        Err(cause) => cause,
+    };
     let message = format!("The record {name} is damaged: it cannot be read. Start the operation again.");
     Error::new(ErrorKind::Corrupt, message).at(name).because(cause)
 }

@@ -7,7 +7,7 @@ use std::{
 };
 
 use futures::{StreamExt as _, stream};
-use tokio::time::Instant;
+use tokio::{task::coop::consume_budget, time::Instant};
 use tracing::{Instrument as _, Span, debug_span, field::Empty};
 
 use super::{Action, OnDeleted, Options, Plan, Step, replace::Safety};
@@ -106,6 +106,7 @@ pub(super) struct Run<'a> {
 
 impl Run<'_> {
     async fn numbered(&self, number: usize, step: Result<Step>) -> Result<(usize, ItemReport)> {
+        consume_budget().await; // one thread, and steps that need no request
         Ok((number, self.step(&step?).await?))
     }
 

@@ -7,7 +7,7 @@ use std::{
 
 use futures::{StreamExt as _, TryStreamExt as _, stream};
 use serde::{Deserialize, Serialize};
-use tokio::sync::OnceCell;
+use tokio::{sync::OnceCell, task::coop::consume_budget};
 
 use super::{OnConflict, OnDeleted, Options, execute::differences};
 use crate::{
@@ -155,6 +155,9 @@ pub async fn plan(manifest: &Manifest, target: &Vault, options: &Options) -> Res
     Ok(plan)
 }
 
+/// For how many patterns that match nothing something like them is looked for.
+const SUGGESTIONS: usize = 3;
+
 /// The items that are to be restored. Patterns that match nothing are a mistake.
 pub fn chosen(manifest: &Manifest, filter: &ItemFilter) -> Result<Items> {
     let chosen = manifest.items.filtered(|_, id| filter.matches(id));
@@ -166,7 +169,8 @@ pub fn chosen(manifest: &Manifest, filter: &ItemFilter) -> Result<Items> {
             manifest.header.backup_id,
             filter.patterns().join(", "),
             manifest.items.len(),
-            wanted.map(|pattern| did_you_mean(pattern, &names)).collect::<String>()
+            // A suggestion looks at every name, and there may be many patterns.
+            wanted.take(SUGGESTIONS).map(|pattern| did_you_mean(pattern, &names)).collect::<String>()
         );
         return Err(Error::invalid("items", message));
     }
@@ -278,6 +282,7 @@ fn in_the_way(item: &ItemId, names: Names) -> Option<String> {
 }
 
 async fn step(item: Result<Item>, names: Names, target: &Vault, taken: &Taken, options: &Options) -> Result<Step> {
+    consume_budget().await; // one thread, and names that are free need no request
     let item = &item?;
     let plain = |action, reason: &str| (action, Some(reason.to_owned()));
     let (action, reason) = if let Some(reason) = in_the_way(&item.id, names) {

@@ -71,3 +71,36 @@ async fn a_backup_that_is_stopped_gives_its_lease_back_so_that_the_next_one_need
     assert_eq!(output.status.code(), Some(130), "{output:?}");
     assert_eq!(leases.lock().unwrap().last().map(String::as_str), Some("release"), "{leases:?}");
 }
+
+#[tokio::test]
+async fn a_disk_that_never_answers_does_not_keep_a_command_that_is_stopped() {
+    let azure = LocalAzure::with(&["contoso-prod", "contoso-dr"]).await;
+    azure.vaults.seed("contoso-prod", 6);
+    assert_eq!(azure.run(&["backup", "contoso-prod"]).await.code, 0);
+    // Nobody ever writes into this, so that opening it does not end.
+    let blob =
+        azure.items("contoso-prod").into_iter().find(|blob| blob.display().to_string().contains("secret")).unwrap();
+    std::fs::remove_file(&blob).unwrap();
+    assert!(std::process::Command::new("mkfifo").arg(&blob).status().unwrap().success());
+    let mut command = tokio::process::Command::new(BINARY);
+    command
+        .args(["restore", "contoso-prod", "--to", "contoso-dr"])
+        .env_clear()
+        .envs(azure.settings())
+        .kill_on_drop(true);
+    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    azure.vaults.reset_log();
+    let child = command.spawn().unwrap();
+    let restored = || azure.vaults.requests().iter().filter(|request| request.method == "POST").count();
+    let rest = azure.items("contoso-prod").len() - 1;
+    let all_but_one = async {
+        while restored() < rest {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    };
+    tokio::time::timeout(LIMIT, all_but_one).await.expect("everything else is restored");
+    let process = child.id().unwrap().to_string();
+    assert!(std::process::Command::new("kill").args(["-INT", &process]).status().unwrap().success());
+    let output = tokio::time::timeout(LIMIT, child.wait_with_output()).await.expect("the command ends").unwrap();
+    assert_eq!(output.status.code(), Some(130), "{output:?}");
+}

@@ -6,6 +6,7 @@ use std::{
         Arc,
         atomic::{AtomicU64, Ordering::Relaxed},
     },
+    time::Duration,
 };
 
 use async_trait::async_trait;
@@ -21,12 +22,12 @@ use keyvault_backup::{
         operation::{Operation, OperationKind},
     },
     rows::Rows,
-    store::{Content, Create, Entry, Lease, Store, memory::MemoryStore},
+    store::{Content, Create, Entry, Lease, Store, local::LocalStore, memory::MemoryStore},
 };
 use serde_json::json;
 use uuid::Uuid;
 
-use crate::world::BEGINNING;
+use crate::{local_azure::LocalAzure, world::BEGINNING};
 
 /// A store that counts what is read, and in which a blob is replaced behind the first part that is read of it.
 #[derive(Debug, Default)]
@@ -35,6 +36,8 @@ struct Watched {
     bytes: AtomicU64,
     parts: AtomicU64,
     replacement: Option<Bytes>,
+    /// How long it takes to replace a blob.
+    slow: Duration,
 }
 
 #[async_trait]
@@ -43,6 +46,7 @@ impl Store for Watched {
         self.inner.create(name, content).await
     }
     async fn replace(&self, name: &str, content: Content) -> Result<()> {
+        tokio::time::sleep(self.slow).await;
         self.inner.replace(name, content).await
     }
     async fn read(&self, name: &str) -> Result<Bytes> {
@@ -153,4 +157,42 @@ async fn while_work_goes_on_the_record_has_no_items_of_an_earlier_attempt() {
     let ended = attempt(&repository, operation.clone(), Attempts::Last, &progress, now, work).await.unwrap();
     assert!(ended.items == operation.items);
     assert!(repository.operation(operation.id).await.unwrap() == ended);
+}
+
+#[tokio::test(start_paused = true)]
+async fn work_goes_on_while_its_record_is_being_written() {
+    let state = Arc::new(Watched { slow: Duration::from_secs(40), ..Watched::default() });
+    let (repository, operation) = (repository(&state), restored(0, 10));
+    let progress = Progress::default();
+    let work = async {
+        let (mut last, mut longest) = (tokio::time::Instant::now(), Duration::ZERO);
+        for _ in 0..1_000 {
+            tokio::time::sleep(Duration::from_millis(100)).await;
+            progress.advance(1);
+            longest = longest.max(last.elapsed());
+            last = tokio::time::Instant::now();
+        }
+        assert!(longest < Duration::from_secs(1), "it stood still for {longest:?}");
+        let (message, items) = ("A sentence.".to_owned(), Rows::default());
+        let (backup_id, counts, drill, problems) = (None, Default::default(), None, Vec::new());
+        Ok(Done { status: Status::Succeeded, backup_id, counts, drill, message, problems, items })
+    };
+    let now = Timestamp::from_unix(BEGINNING);
+    let ended = attempt(&repository, operation, Attempts::Last, &progress, now, work).await.unwrap();
+    assert!(repository.operation(ended.id).await.unwrap() == ended, "what was written last is the end");
+}
+
+#[tokio::test]
+async fn a_record_that_is_read_while_there_is_no_room_for_temporary_files_is_not_called_damaged() {
+    let azure = LocalAzure::with(&["contoso-prod"]).await;
+    let state = LocalStore::open(&azure.state()).unwrap();
+    let repository = Repository::new(Arc::new(MemoryStore::default()), Arc::new(state));
+    let operation = restored(2_000, 10);
+    repository.create_operation(&operation).await.unwrap();
+    let id = operation.id.to_string();
+    let read = azure.run(&["operations", &id]).await;
+    assert!(read.stdout.contains("secret-000001"), "{read:?}");
+    let refused = azure.run_with(&[("TMPDIR", "/nowhere")], &["operations", &id]).await;
+    assert!(refused.stderr.contains("Set TMPDIR to a folder"), "{refused:?}");
+    assert!(!refused.stderr.contains("damaged") && refused.code != 0, "{refused:?}");
 }
