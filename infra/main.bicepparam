@@ -12,6 +12,12 @@ param restoreVaults = [
   '/subscriptions/00000000-0000-0000-0000-000000000000/resourceGroups/contoso-dr/providers/Microsoft.KeyVault/vaults/contoso-dr'
 ]
 
+// An empty vault that drills restore into and empty again, in the same subscription and geography; '' for no drills.
+param drillVault = ''
+
+// Which backups pruning keeps.
+param keep = 'last=7,daily=35,weekly=8,monthly=12,yearly=7'
+
 param alertEmails = [
   'on-call@contoso.example'
 ]

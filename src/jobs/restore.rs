@@ -7,14 +7,14 @@ use tracing::{Instrument as _, debug_span};
 
 use crate::{
     config::connect::{Connections, Role},
-    error::{Error, Result},
+    error::{Error, ErrorKind, Result},
     event,
     events::name,
     model::{BackupId, Timestamp, VaultName, filter::ItemFilter},
     operation::{Attempts, Done, attempt},
     report::{ItemReport, Outcome, Progress, Status},
     repository::{
-        Repository, Selector,
+        BackupRef, Repository, Selector,
         manifest::{Header, Manifest},
         operation::Operation,
     },
@@ -50,11 +50,11 @@ pub async fn plan_restore(connections: &Connections, request: &RestoreRequest) -
     Ok(plan)
 }
 
-/// Refuses a restore that would fail before it begins: of a backup that does not exist, or of patterns that match nothing
-/// in it. Asks no vault, and reads the manifest only when there are patterns.
+/// Refuses a restore that would fail before it begins: of a backup that does not exist, of `latest` while the guard is up
+/// in it, or of patterns that match nothing in it. Asks no vault, and reads the manifest only when there are patterns.
 pub async fn check_restore(connections: &Connections, request: &RestoreRequest) -> Result<()> {
     let repository = connections.repository(Role::Restore)?;
-    let backup = repository.find_named(&request.vault, &request.backup).await?;
+    let backup = named_backup(&repository, request).await?;
     let filter = ItemFilter::new(&request.items)?;
     if !filter.is_all() {
         restore::chosen(&repository.open(&backup).await?, &filter)?;
@@ -62,8 +62,27 @@ pub async fn check_restore(connections: &Connections, request: &RestoreRequest) 
     Ok(())
 }
 
-/// What a person should know before this restore. After a disaster, `latest` is a backup of what was left: says so, and
-/// which one holds what is gone. Why a backup cannot be read is told by the restore itself.
+/// The backup that the request names. After a disaster `latest` is a backup of what was left, and a restore of it would
+/// succeed and bring nothing back: then a person has to say which one is meant.
+async fn named_backup(repository: &Repository, request: &RestoreRequest) -> Result<BackupRef> {
+    let backup = repository.find_named(&request.vault, &request.backup).await?;
+    if request.backup.parse::<Selector>()? == Selector::Latest
+        && let header = repository.header(&backup).await?
+        && let Some(guard) = &header.guard
+        && !repository.is_acknowledged(&request.vault, guard).await?
+    {
+        let message = format!(
+            "Nothing was restored: {} is the newest backup of vault {}, and the guard is up in it: {guard}. To bring back \
+             what was there before, give --backup {}; to restore the newest as it is, give --backup {}.",
+            header.backup_id, request.vault, guard.compared_with, header.backup_id
+        );
+        return Err(Error::new(ErrorKind::Conflict, message).at("backup"));
+    }
+    Ok(backup)
+}
+
+/// What a person should know before this restore: that the guard is up in the backup that was named, and which one holds
+/// what is gone. Why a backup cannot be read is told by the restore itself.
 pub async fn restore_warnings(connections: &Connections, request: &RestoreRequest) -> Vec<String> {
     let look = async {
         let repository = connections.repository(Role::Restore)?;
@@ -147,7 +166,7 @@ async fn plan(
     request: &RestoreRequest,
 ) -> Result<(Manifest, Plan)> {
     connections.config().check_restore_target(&request.target_vault)?;
-    let backup = repository.find_named(&request.vault, &request.backup).await?;
+    let backup = named_backup(repository, request).await?;
     let manifest = repository.open(&backup).await?;
     let vault = connections.vault(&request.target_vault, Role::Restore)?;
     let plan = restore::plan(&manifest, &vault, &restore_options(connections, request)?).await?;

@@ -76,9 +76,20 @@ async fn a_restore_is_done_by_the_app_and_found_again_by_its_id() {
     assert_eq!(shape(&remote.json()), shape(&direct.json()));
     assert_eq!(remote.json()["items"], direct.json()["items"]);
 
-    // The newest backup is of what was left: a word before it is too late.
-    let latest = by_app(&app, &["restore", VAULT, "--to", TARGET, "--items", "certificates/*"]).await;
-    assert!(latest.stderr.contains("To bring back what was there before, restore backup 2"), "{latest:?}");
+    // The newest backup is of what was left: whoever asks for it has to say that it is the one they mean.
+    let arguments = ["restore", VAULT, "--to", TARGET, "--items", "certificates/*"];
+    let changes = azure.changes_asked_for();
+    for latest in [by_app(&app, &arguments).await, azure.run(&arguments).await] {
+        assert_eq!(latest.code, 1, "{latest:?}");
+        assert!(latest.stderr.contains("To bring back what was there before, give --backup 2"), "{latest:?}");
+    }
+    assert_eq!(azure.changes_asked_for(), changes);
+    let header = azure.run(&["show", VAULT, "--output", "json"]).await.json();
+    let named = [&arguments[..], &["--backup", header["backupId"].as_str().unwrap()]].concat();
+    for named in [by_app(&app, &named).await, azure.run(&named).await] {
+        assert_eq!(named.code, 0, "{named:?}");
+        assert!(named.stderr.contains("To bring back what was there before, restore backup 2"), "{named:?}");
+    }
 }
 
 #[tokio::test]
