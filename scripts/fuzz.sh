@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Looks for inputs that break what the fuzz targets promise (fuzz/src/lib.rs): payloads of the Functions host, stored
-# manifests, bodies of the HTTP API, pages of listings. Begins with the corpus in fuzz/corpus and keeps what it finds in
+# manifests, bodies of the HTTP API, pages of listings, answers of the deployed app. Begins with the corpus in fuzz/corpus and keeps what it finds in
 # target/fuzz. An input that breaks something is kept in fuzz/artifacts: put it into the corpus with the fix.
 #
 #   scripts/fuzz.sh [--seconds N]     seconds for all targets together; 60 unless told
@@ -11,7 +11,7 @@ set -euo pipefail
 repository=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 target=${CARGO_TARGET_DIR:-$repository/target}
 version=0.13.2
-targets=(host_payload manifest api_body next_link)
+targets=(host_payload manifest api_body next_link app_answer)
 seconds=60
 
 main() {

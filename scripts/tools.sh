@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # Installs what the tests need besides Rust into target/tools: Microsoft's Azurite, the official JavaScript and Python
-# clients of Key Vault, schemathesis, and what checks infra: checkov and Microsoft's parser of Kusto. Versions are pinned
-# in simulator/sdk-tests and tests/*requirements.txt. Quick when everything is already there.
+# clients of Key Vault, schemathesis, what checks infra (checkov and Microsoft's parser of Kusto), and the shells and the
+# parser that completions are tried with. Versions are pinned in simulator/sdk-tests and tests/*requirements.txt. Quick
+# when everything is already there.
 #
 # Needs Node 20 or later with npm, and Python 3.10 or later with the venv module.
 set -euo pipefail
@@ -18,6 +19,7 @@ main() {
     javascript
     python python "$pins/requirements.txt" "$repository/tests/requirements.txt"
     python infra "$repository/tests/infra-requirements.txt"
+    python powershell "$repository/tests/powershell-requirements.txt"
 }
 
 javascript() {
@@ -54,10 +56,10 @@ python() {
     echo "$wanted" >"$tools/.$name"
 }
 
-# What the runbook's blocks use beside the program, and what counts instructions.
+# What the runbook's blocks use beside the program, what counts instructions, and the shells that complete.
 shell_programs() {
     local missing=()
-    for program in curl jq valgrind; do command -v "$program" >/dev/null || missing+=("$program"); done
+    for program in curl jq valgrind zsh fish; do command -v "$program" >/dev/null || missing+=("$program"); done
     ((${#missing[@]} == 0)) && return
     if [[ $EUID == 0 ]] && command -v apt-get >/dev/null; then
         say "Installing ${missing[*]}"

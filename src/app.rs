@@ -99,7 +99,12 @@ impl App {
     /// Asks nothing yet.
     pub fn new(access: AppAccess) -> Result<Self> {
         let sign_in = access.scope.is_some().then(connect::own_sign_in).transpose()?;
-        Ok(Self { client: connect::app_client()?, sign_in, access })
+        Ok(Self { sign_in, ..Self::over(connect::app_client()?, access) })
+    }
+
+    /// The app behind this client, without a sign-in.
+    pub fn over(client: Arc<dyn HttpClient>, access: AppAccess) -> Self {
+        Self { access, client, sign_in: None }
     }
 
     /// What a person calls it.

@@ -2,29 +2,42 @@
 //! the promise in its name. `cargo fuzz run NAME` looks for bytes that break it; `tests/it/fuzz.rs` replays the corpus.
 
 use std::{
+    collections::VecDeque,
     sync::{Arc, Mutex},
     time::{Duration, SystemTime},
 };
 
 use azure_core::{
-    credentials::{AccessToken, TokenCredential, TokenRequestOptions},
+    credentials::{AccessToken, Secret, TokenCredential, TokenRequestOptions},
     http::{AsyncRawResponse, HttpClient, Request, StatusCode, Transport, headers::Headers},
 };
 use bytes::Bytes;
 use futures::StreamExt as _;
 use keyvault_backup::{
-    config::{Config, Settings, connect::Connections},
+    app::{App, Backups, Row, Started},
+    config::{AppAccess, Config, Settings, connect::Connections},
+    coverage::Coverage,
+    error::Result,
     functions,
-    model::{Cloud, Kind},
-    repository::manifest::Manifest,
+    jobs::{BackupRequest, Comparison, DrillRequest, RestoreRequest},
+    json,
+    model::{Cloud, Kind, VaultName},
+    report::Progress,
+    repository::{findings::Findings, items::Items, manifest::Manifest, operation::Operation},
+    restore::Plan,
     vault::{Vault, pacing::Pacing},
 };
 use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
+use uuid::Uuid;
 
 const MANIFEST: &str = "vaults/contoso-prod/backups/20261121T020000Z-1f2e3d4c.before-upgrade.json";
 
 const HOME: &str = "contoso-prod.vault.azure.net";
+
+const APP: &str = "contoso-backup.azurewebsites.net";
+
+const KEY: &str = "canary-function-key";
 
 /// Whatever the Functions host posts, to whichever function: an answer in JSON, and never a panic.
 pub fn host_payload(input: &[u8]) {
@@ -69,8 +82,8 @@ pub fn manifest(input: &[u8]) {
 
 /// Whatever a vault answers to a listing: it ends, and no request goes anywhere but to the vault.
 pub fn next_link(input: &[u8]) {
-    let vault = Pages { first: Mutex::new(Some(Bytes::copy_from_slice(input))), asked: Mutex::default() };
-    let vault = Arc::new(vault);
+    let first = (StatusCode::Ok, Headers::new(), Bytes::copy_from_slice(input));
+    let vault = Server::new([first], (StatusCode::Ok, Bytes::from_static(br#"{"value":[]}"#)));
     let transport = Transport::new(vault.clone());
     let door = Vault::new(
         "contoso-prod".parse().unwrap(),
@@ -87,9 +100,116 @@ pub fn next_link(input: &[u8]) {
             while rows.next().await.is_some() {}
         }
     });
-    for host in vault.asked.lock().unwrap().iter() {
-        assert_eq!(host, HOME);
+    vault.was_only_asked_at(HOME);
+}
+
+/// Whatever the deployed app answers to the command line, or something else at its address: refused in words that do not
+/// give the key away, or read as something that is shown as JSON, which the app could answer and would be read as the same.
+/// Nothing is asked of another host, and it ends.
+///
+/// The answers, one for each request, are parted by lines of `---`; the first line of each is a status and, for some, a
+/// header: `429 retry-after: 7`.
+pub fn app_answer(input: &[u8]) {
+    let vault: &VaultName = &"contoso-prod".parse().unwrap();
+    let backup = &"20261121T020000Z-1f2e3d4c".parse().unwrap();
+    let restore: &RestoreRequest = &serde_json::from_str(RESTORE).unwrap();
+    let (again, drill, id) = (&BackupRequest::default(), &DrillRequest::default(), Uuid::from_u128(1));
+    let all = |rows: Vec<Value>| json!({ "value": rows });
+    let whole = |body: json::Body| serde_json::to_value(body).unwrap();
+    let started = |started: &Started| whole(json::operation(&started.operation));
+
+    let coverages = |rows: &Vec<Coverage>| all(rows.iter().map(json::coverage).collect());
+    is_read_as_shown(input, async |app| app.vaults(&[]).await, coverages);
+    is_read_as_shown(input, async |app| app.backups(vault).await, listing);
+    is_read_as_shown(
+        input,
+        async |app| app.header(vault, "latest").await,
+        |it| whole(json::backup(it, &Items::of(&[]).unwrap())),
+    );
+    let manifest = |it: &Manifest| whole(json::backup(&it.header, &it.items));
+    is_read_as_shown(input, async |app| app.backup(vault, "latest").await, manifest);
+    let comparison = |it: &Comparison| whole(json::comparison(it));
+    is_read_as_shown(input, async |app| app.compare(vault, backup, None, vault).await, comparison);
+    let plan = |plan: &Plan| whole(json::plan(plan, &[]).unwrap());
+    is_read_as_shown(input, async |app| app.plan_restore(restore).await, plan);
+    is_read_as_shown(input, async |app| app.plan_prune(vault).await, Value::clone);
+    is_read_as_shown(input, async |app| app.acknowledge_guard(vault, backup, "me", None).await, json::acknowledgement);
+
+    let every = |rows: &Vec<Started>| all(rows.iter().map(started).collect());
+    is_read_as_shown(input, async |app| app.back_up(&[], None, again).await, every);
+    is_read_as_shown(input, async |app| app.restore(id, restore).await, started);
+    is_read_as_shown(input, async |app| app.drill(vault, drill).await, started);
+    let summaries = |rows: &Vec<Operation>| all(rows.iter().map(json::operation_summary).collect());
+    is_read_as_shown(input, async |app| app.operations(20).await, summaries);
+    let found = |(of, found): &(Operation, Option<Findings>)| json::verification(of, found.as_ref());
+    is_read_as_shown(input, async |app| app.operation(id).await, found);
+    let to_the_end = async |app: &App| app.follow(app.verify(vault).await?, &Progress::default()).await;
+    drop(asked(answers(input), to_the_end));
+}
+
+/// What a restore is asked for with.
+const RESTORE: &str = r#"{ "vault": "contoso-prod", "backup": "latest", "targetVault": "contoso-dr" }"#;
+
+/// What is read from these answers is shown as something that is read as the same.
+fn is_read_as_shown<T>(input: &[u8], ask: impl AsyncFn(&App) -> Result<T>, show: impl Fn(&T) -> Value) {
+    let Ok(read) = asked(answers(input), &ask) else { return };
+    let shown = show(&read);
+    // Some ask for the first row, and then for all.
+    let answer = (StatusCode::Ok, Headers::new(), Bytes::from(shown.to_string()));
+    let read = asked(vec![answer; 2], &ask).expect("the app answers like this");
+    assert_eq!(show(&read), shown);
+}
+
+/// What comes of asking an app that answers like this.
+fn asked<T>(answers: Vec<(StatusCode, Headers, Bytes)>, ask: impl AsyncFn(&App) -> Result<T>) -> Result<T> {
+    let server = Server::new(answers, (StatusCode::NotFound, Bytes::new()));
+    let access = AppAccess {
+        api: format!("https://{APP}/api/").parse().unwrap(),
+        key: Some(Secret::new(KEY)),
+        scope: None,
+        cloud: Cloud::Public,
+    };
+    let app = App::over(server.clone(), access);
+    let result = runtime(ask(&app));
+    server.was_only_asked_at(APP);
+    if let Err(error) = &result {
+        let text = error.chain();
+        assert!(!text.is_empty() && !text.contains(KEY), "{text}");
     }
+    result
+}
+
+fn answers(input: &[u8]) -> Vec<(StatusCode, Headers, Bytes)> {
+    const PARTING: &[u8] = b"\n---\n";
+    let (mut answers, mut rest) = (Vec::new(), Some(input));
+    while let Some(text) = rest {
+        let end = text.windows(PARTING.len()).position(|window| window == PARTING);
+        rest = end.map(|end| &text[end + PARTING.len()..]);
+        let text = &text[..end.unwrap_or(text.len())];
+        let (head, body) = text.split_at(text.iter().position(|byte| *byte == b'\n').unwrap_or(text.len()));
+        let head = String::from_utf8_lossy(head);
+        let (status, header) = head.split_once(' ').unwrap_or((&head, ""));
+        let mut headers = Headers::new();
+        if let Some((name, value)) = header.split_once(": ") {
+            headers.insert(name.to_owned(), value.to_owned());
+        }
+        // A client is not given any other.
+        let status: u16 = status.parse().unwrap_or(200);
+        answers.push((status.clamp(200, 599).into(), headers, Bytes::copy_from_slice(body)));
+    }
+    answers
+}
+
+fn listing(backups: &Backups) -> Value {
+    let row = |(backup, header): &Row| match header {
+        Ok(header) => json::backup_summary(header),
+        Err(error) => json::unreadable_backup(backup, error),
+    };
+    let guard = match &backups.guard {
+        Ok(guard) => guard.as_ref().map_or(Value::Null, json::guard),
+        Err(error) => json::error(std::slice::from_ref(error)),
+    };
+    json!({ "value": backups.rows.iter().map(row).collect::<Vec<_>>(), "guard": guard })
 }
 
 /// One invocation of the handler. Its storage cannot be reached, so that nothing is done beside reading.
@@ -112,19 +232,40 @@ fn runtime<T>(work: impl Future<Output = T>) -> T {
     tokio::runtime::Builder::new_current_thread().enable_all().start_paused(true).build().unwrap().block_on(work)
 }
 
-/// A vault that answers the first listing with these bytes and every other with an empty page.
+/// Answers with these one after the other, and with the last one from then on.
 #[derive(Debug)]
-struct Pages {
-    first: Mutex<Option<Bytes>>,
+struct Server {
+    answers: Mutex<VecDeque<(StatusCode, Headers, Bytes)>>,
+    from_then_on: (StatusCode, Bytes),
     asked: Mutex<Vec<String>>,
 }
 
+impl Server {
+    fn new(
+        answers: impl IntoIterator<Item = (StatusCode, Headers, Bytes)>,
+        from_then_on: (StatusCode, Bytes),
+    ) -> Arc<Self> {
+        let answers = Mutex::new(answers.into_iter().collect());
+        Arc::new(Self { answers, from_then_on, asked: Mutex::default() })
+    }
+
+    fn was_only_asked_at(&self, home: &str) {
+        for host in self.asked.lock().unwrap().iter() {
+            assert_eq!(host, home);
+        }
+    }
+}
+
 #[async_trait::async_trait]
-impl HttpClient for Pages {
+impl HttpClient for Server {
     async fn execute_request(&self, request: &Request) -> azure_core::Result<AsyncRawResponse> {
         self.asked.lock().unwrap().push(request.url().host_str().unwrap_or_default().to_owned());
-        let page = self.first.lock().unwrap().take().unwrap_or_else(|| Bytes::from_static(br#"{"value":[]}"#));
-        Ok(AsyncRawResponse::from_bytes(StatusCode::Ok, Headers::new(), page))
+        let next = self.answers.lock().unwrap().pop_front();
+        let (status, headers, body) = next.unwrap_or_else(|| {
+            let (status, body) = self.from_then_on.clone();
+            (status, Headers::new(), body)
+        });
+        Ok(AsyncRawResponse::from_bytes(status, headers, body))
     }
 }
 

@@ -3,8 +3,8 @@
 //!
 //! A round changes the vaults at random, lets a random fault rule rule, and lets the program work, killed by SIGKILL now
 //! and then. Then the faults end, and it is looked at from outside: is every backup that was ever committed still there,
-//! whole, and does restoring it give, item by item and version by version, what the vault held? `crash_points` does the
-//! same for every single point of a few fixed commands.
+//! whole, and does restoring it give, item by item and version by version, what the vault held? What was copied to a second place is
+//! looked at likewise. `crash_points` does the same for every single point of a few fixed commands.
 //!
 //! What is right is known from the vaults themselves ([`Snapshot`](crate::key_vault::Snapshot)) and from `docs/format.md`;
 //! nothing here uses the program's own code.
@@ -14,6 +14,7 @@
 //! * **false success**: something is said to be in a backup, or restored, and is not.
 
 mod changes;
+mod copies;
 mod crash;
 mod faults;
 mod format;

@@ -4,8 +4,8 @@
 //! [`Manual`]. One text makes `--help`, the manual pages and `docs/commands.md`.
 
 use clap::{
-    Command,
-    builder::{StyledStr, Styles},
+    Arg, Command,
+    builder::{PossibleValue, StyledStr, Styles},
 };
 use clap_complete::Shell;
 use clap_mangen::{
@@ -174,9 +174,28 @@ pub(super) fn names() -> impl Iterator<Item = &'static str> {
 pub(super) fn completions(mut command: Command, shell: Shell) -> String {
     let mut script = Vec::new();
     clap_complete::generate(shell, &mut command, "keyvault-backup", &mut script);
-    // For a program with a hyphen in its name, the script for bash looks for the arguments of its commands under another
-    // name than they have (clap issue 6421).
-    String::from_utf8_lossy(&script).replace("keyvault__subcmd__backup", "keyvault__backup")
+    let script = String::from_utf8_lossy(&script).into_owned();
+    match shell {
+        // For a program with a hyphen in its name, the script for bash looks for the arguments of its commands under
+        // another name than they have (clap issue 6421).
+        Shell::Bash => script.replace("keyvault__subcmd__backup", "keyvault__backup"),
+        // The script for fish knows the values of options only, and offers files for other arguments.
+        Shell::Fish => script + &values_for_fish(&command),
+        _ => script,
+    }
+}
+
+/// Completes arguments that are no options and have a few known values.
+fn values_for_fish(command: &Command) -> String {
+    let line = |below: &Command, values: Vec<PossibleValue>| {
+        let values: Vec<&str> = values.iter().map(PossibleValue::get_name).collect();
+        let command = below.get_name();
+        let when = format!("__fish_keyvault_backup_using_subcommand {command}");
+        format!("complete -c keyvault-backup -n \"{when}\" -f -a \"{}\"\n", values.join(" "))
+    };
+    let values = |below: &Command| below.get_positionals().flat_map(Arg::get_possible_values).collect::<Vec<_>>();
+    let known = command.get_subcommands().map(|below| (below, values(below))).filter(|(_, values)| !values.is_empty());
+    known.map(|(below, values)| line(below, values)).collect()
 }
 
 /// A manual page, as `man` reads it. An unknown name gives that of the program.

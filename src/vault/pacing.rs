@@ -1,10 +1,12 @@
 //! How fast one vault is asked: politely below its quota, and slower as soon as it says so.
 //!
-//! The core is pure: [`pace`] finds out a quota, [`latency`] whether a vault is busy, and [`budget`] which quota a refusal
-//! means. [`Pacing`] puts them into the pipeline of every client of one vault as a per-try policy, so that probes, pages and
-//! retries all count. Why it is made like this: `docs/decisions/0025-pacing-finds-the-quota.md`.
+//! The core is pure: [`pace`] finds out a quota, [`counter`] knows how much was answered, [`latency`] whether a vault is
+//! busy, and [`budget`] which quota a refusal means. [`Pacing`] puts them into the pipeline of every client of one vault as
+//! a per-try policy, so that probes, pages and retries all count. Why it is made like this:
+//! `docs/decisions/0025-pacing-finds-the-quota.md`.
 
 mod budget;
+mod counter;
 mod latency;
 mod pace;
 mod sort;

@@ -1,5 +1,6 @@
 //! What programs and people are promised of every command: help, manual pages, completions, exit codes and JSON.
 
+mod completions;
 mod exit_codes;
 mod help;
 mod installed;

@@ -10,11 +10,12 @@ type Target = (&'static str, fn(&[u8]));
 
 #[test]
 fn nothing_in_the_corpus_breaks_what_is_promised() {
-    let targets: [Target; 4] = [
+    let targets: [Target; 5] = [
         ("host_payload", targets::host_payload),
         ("manifest", targets::manifest),
         ("api_body", targets::api_body),
         ("next_link", targets::next_link),
+        ("app_answer", targets::app_answer),
     ];
     for (name, target) in targets {
         let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz/corpus").join(name);

@@ -6,6 +6,7 @@ mod abandoned;
 mod api;
 mod azurite;
 mod backup;
+mod by_hand;
 mod cli;
 mod closed_pipe;
 mod commands;

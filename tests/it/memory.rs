@@ -56,6 +56,16 @@ pub(crate) async fn measure_to(code: i32, environment: &Settings, arguments: &[&
     Measured { stdout, took, peak }
 }
 
+/// `peaks` gives the most memory of each command, in bytes, on a vault of so many items: of 10,000 it is little more than
+/// of 1,000.
+pub(crate) async fn assert_hardly_grows(peaks: impl AsyncFn(usize) -> Vec<(String, u64)>) {
+    let (few, many) = (peaks(1_000).await, peaks(10_000).await);
+    for ((what, few), (_, many)) in few.into_iter().zip(many) {
+        assert!(many < 64 * MIB, "{what}: {many} bytes");
+        assert!(many < few + 12 * MIB, "{what}: {few} bytes for 1,000 items, {many} for 10,000");
+    }
+}
+
 /// Says what was measured; the figures are for people, because times depend on the machine.
 pub(crate) fn tell(what: &str, Measured { took, peak, .. }: &Measured) {
     let line = format!("{what}: {:.1} MiB at most, {:.2} s", *peak as f64 / MIB as f64, took.as_secs_f64());

@@ -53,6 +53,17 @@ async fn the_pictures_show_what_the_program_shows() {
     let drill = "keyvault-backup drill contoso-prod";
     picture(&azure, "drill", &[Shot { settings: &into, question: Some(("]", "y")), ..plain(drill) }]).await;
     picture(&azure, "status", &[plain("keyvault-backup status")]).await;
+
+    assert_eq!(azure.run(&["backup", "contoso-prod", "--label", "before-upgrade"]).await.code, 0);
+    azure.vaults.set_secret("contoso-prod", "rotated-today", "a value");
+    assert_eq!(azure.run(&["backup", "contoso-prod"]).await.code, 0);
+    let prune = "keyvault-backup prune contoso-prod --backup-keep last=1 --dry-run";
+    picture(&azure, "prune", &[plain(prune)]).await;
+
+    let damaged =
+        azure.items("contoso-prod").into_iter().find(|path| path.display().to_string().contains("rotated-today"));
+    std::fs::write(damaged.unwrap(), "something else").unwrap();
+    picture(&azure, "verify", &[plain("keyvault-backup verify contoso-prod")]).await;
 }
 
 #[test]

@@ -39,12 +39,12 @@ pub(crate) struct Terminal {
 
 /// What is left when the command has ended.
 #[derive(Debug)]
-struct Ended {
+pub(crate) struct Ended {
     code: i32,
     /// What the screen shows, a line each; long lines are one line.
     screen: String,
     /// All that was ever written, escape codes included.
-    written: String,
+    pub(crate) written: String,
 }
 
 impl Terminal {
@@ -58,14 +58,17 @@ impl Terminal {
         let mut settings = azure.settings();
         settings.insert("TERM".to_owned(), "xterm-256color".to_owned());
         settings.extend(changes.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())));
-        Self::of(&settings, arguments, (rows, columns))
+        Self::of(BINARY, &settings, arguments, (rows, columns))
     }
 
-    fn of(settings: &Settings, arguments: &[&str], (rows, columns): (u16, u16)) -> Self {
+    /// Starts any program, with nothing but these settings in its environment.
+    pub(crate) fn of(program: &str, settings: &Settings, arguments: &[&str], (rows, columns): (u16, u16)) -> Self {
         let (pty, pts) = pty_process::open().unwrap();
         pty.resize(Size::new(rows, columns)).unwrap();
-        let command = Command::new(BINARY).args(arguments).env_clear().envs(settings).kill_on_drop(true);
-        let child = command.spawn(pts).unwrap();
+        let command = Command::new(program).args(arguments).env_clear().envs(settings).kill_on_drop(true);
+        let child = command.spawn(pts).unwrap_or_else(|error| {
+            panic!("{program} is not started: {error}. scripts/tools.sh installs what the tests need.");
+        });
         let (mut read, keys) = pty.into_split();
         let (send, output) = mpsc::unbounded_channel();
         tokio::spawn(async move {
@@ -86,13 +89,18 @@ impl Terminal {
 
     /// Waits until the screen shows this.
     pub(crate) async fn wait_for(&mut self, text: &str) {
+        self.wait_until(text, |shown| shown.contains(text)).await;
+    }
+
+    /// Waits until what the screen shows is like this.
+    pub(crate) async fn wait_until(&mut self, what: &str, is_so: impl Fn(&str) -> bool) {
         let wait = async {
-            while !self.shows().contains(text) {
-                assert!(self.read().await, "the command ended and never showed {text:?}:\n{}", self.told());
+            while !is_so(&self.shows()) {
+                assert!(self.read().await, "the command ended and never showed {what:?}:\n{}", self.told());
             }
         };
         if tokio::time::timeout(LIMIT, wait).await.is_err() {
-            panic!("the screen never showed {text:?}:\n{}", self.told());
+            panic!("the screen never showed {what:?}:\n{}", self.told());
         }
     }
 
@@ -116,7 +124,7 @@ impl Terminal {
     }
 
     /// Waits until the command has ended and everything it wrote was read.
-    async fn end(mut self) -> Ended {
+    pub(crate) async fn end(mut self) -> Ended {
         let end = async {
             while self.read().await {}
             self.child.wait().await

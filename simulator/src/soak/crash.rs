@@ -40,20 +40,24 @@ enum Scenario {
     Prune,
     /// Restores into the drill vault and removes it again.
     Drill,
+    /// Copies the newest backups into a second place.
+    Copy,
 }
 
-const SCENARIOS: [Scenario; 6] = [
+const SCENARIOS: [Scenario; 7] = [
     Scenario::Backup,
     Scenario::FullBackup,
     Scenario::Restore,
     Scenario::Replacement,
     Scenario::Prune,
     Scenario::Drill,
+    Scenario::Copy,
 ];
 
 impl Scenario {
-    /// The command; the second value is a GUID that makes it the same operation when it is repeated.
-    fn arguments(self, operation: &str, label: &str) -> Vec<String> {
+    /// The command; `operation` is a GUID that makes it the same operation when it is repeated, and `copies` is where is
+    /// copied to.
+    fn arguments(self, operation: &str, label: &str, copies: &str) -> Vec<String> {
         let words: &[&str] = match self {
             Self::Backup => &["backup", SOURCE],
             Self::FullBackup => &["backup", SOURCE, "--full", "--label", label],
@@ -63,6 +67,7 @@ impl Scenario {
             }
             Self::Prune => &["prune", SOURCE, "--yes"],
             Self::Drill => &["drill", SOURCE, "--yes"],
+            Self::Copy => &["copy", SOURCE, "--to", copies],
         };
         words.iter().map(|word| (*word).to_owned()).collect()
     }
@@ -97,6 +102,12 @@ impl Scenario {
                     bench.must_back_up().await?;
                 }
                 bench.world.place.grow_old()?;
+            }
+            Self::Copy => {
+                for _ in 0..3 {
+                    changes::one(&bench.world, SOURCE, rng).await;
+                }
+                bench.must_back_up().await?;
             }
             Self::Drill => {}
             Self::Replacement => {
@@ -182,7 +193,7 @@ async fn undisturbed(bench: &mut Bench, scenario: Scenario, rng: &mut StdRng) ->
     scenario.prepare(bench, rng).await?;
     let before = bench.world.vaults.snapshot(TARGET);
     let (operation, label) = names(rng);
-    let ran = bench.command(&scenario.arguments(&operation, &label), Kill::Never).await?;
+    let ran = bench.command(&scenario.arguments(&operation, &label, &bench.copies.place.url()), Kill::Never).await?;
     bench.look(&before, scenario.pruning(), false).await?;
     bench.must_have_completed(&ran, &before);
     Ok((ran.requests, ran.took))
@@ -192,12 +203,13 @@ async fn point(bench: &mut Bench, scenario: Scenario, kill: Kill, rng: &mut StdR
     scenario.prepare(bench, rng).await?;
     let before = bench.world.vaults.snapshot(TARGET);
     let (operation, label) = names(rng);
-    let arguments = scenario.arguments(&operation, &label);
+    let copies = bench.copies.place.url();
+    let arguments = scenario.arguments(&operation, &label, &copies);
     let killed = bench.command(&arguments, kill).await?;
     bench.look(&before, scenario.pruning(), false).await?;
     bench.nothing_of_the_target_is_gone(&before, &killed.command);
     // A label is taken once its backup exists, so the next backup is one like those of the timer.
-    let again = if scenario == Scenario::FullBackup { Scenario::Backup.arguments("", "") } else { arguments };
+    let again = if scenario == Scenario::FullBackup { Scenario::Backup.arguments("", "", &copies) } else { arguments };
     let next = bench.command(&again, Kill::Never).await?;
     bench.look(&before, scenario.pruning(), false).await?;
     bench.must_have_completed(&next, &before);

@@ -47,7 +47,7 @@ pub(super) struct Known {
     pub(super) id: String,
     pub(super) label: Option<String>,
     pub(super) succeeded: bool,
-    items: Vec<Entry>,
+    pub(super) items: Vec<Entry>,
     /// What the vault held then, in the backup or not.
     held: BTreeSet<Item>,
 }
@@ -92,6 +92,21 @@ impl Oracle {
     /// The backups of a vault, oldest first, without the safety copies of restores.
     pub(super) fn backups(&self, vault: &str) -> Vec<&Known> {
         self.backups.values().filter(|known| known.vault == vault && !known.is_safety_copy()).collect()
+    }
+
+    /// All backups there are, with the safety copies.
+    pub(super) fn all(&self) -> impl Iterator<Item = &Known> {
+        self.backups.values()
+    }
+
+    /// The backup whose manifest has this name.
+    pub(super) fn backup(&self, name: &str) -> Option<&Known> {
+        self.backups.get(name)
+    }
+
+    /// Size and hash of the blob of this name.
+    pub(super) fn blob(&self, name: &str) -> Option<&(u64, String)> {
+        self.blobs.get(name)
     }
 
     /// What restoring this backup into an empty vault must give.

@@ -93,7 +93,7 @@ async fn round(bench: &mut Bench, rng: &mut StdRng, number: u64) -> io::Result<(
         let earlier = backups[rng.random_range(0..backups.len())].clone();
         bench.prove(&earlier).await?;
     }
-    Ok(())
+    bench.must_copy(rng).await
 }
 
 async fn change(bench: &mut Bench, rng: &mut StdRng) {

@@ -8,13 +8,16 @@ use uuid::Uuid;
 
 use super::{
     Finding,
+    copies::Copies,
     oracle::{self, Known, Oracle, Pruning},
+    place::Place,
     world::{DRILL, Kill, PROOF, Ran, SOURCES, TARGET, World},
 };
 use crate::key_vault::{ItemState, Kind, Snapshot, VersionState};
 
 /// What the program can be told to do in a storm. A new command of the program is one entry in [`TASKS`] and one arm of
-/// [`Task::arguments`]; what it may claim is said in [`Bench::judge_backup`] and beside it.
+/// [`Task::arguments`]; what it may claim is said in [`Bench::judge_backup`] and beside it,
+/// of copies in [`Bench::judge_copy`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Task {
     Backup,
@@ -30,12 +33,14 @@ pub(super) enum Task {
     Prune,
     Drill,
     Verify,
+    Copy,
+    CopyNewest,
     Diff,
     Status,
 }
 
 /// Each with its weight.
-const TASKS: [(Task, u32); 15] = [
+const TASKS: [(Task, u32); 17] = [
     (Task::Backup, 30),
     (Task::BackupFull, 6),
     (Task::BackupWithLabel, 6),
@@ -49,6 +54,8 @@ const TASKS: [(Task, u32); 15] = [
     (Task::Prune, 20),
     (Task::Drill, 8),
     (Task::Verify, 4),
+    (Task::Copy, 10),
+    (Task::CopyNewest, 4),
     (Task::Diff, 2),
     (Task::Status, 2),
 ];
@@ -85,7 +92,8 @@ impl Task {
         matches!(self, Self::RestoreIntoEmpty | Self::RestoreOver | Self::RestoreReplacing)
     }
 
-    fn arguments(self, chosen: Option<&Known>, rng: &mut StdRng) -> Vec<String> {
+    /// `copies` is where is copied to.
+    pub(super) fn arguments(self, chosen: Option<&Known>, copies: &str, rng: &mut StdRng) -> Vec<String> {
         let source = SOURCES[rng.random_range(0..SOURCES.len())];
         let (vault, id) = chosen.map_or((source, "latest"), |known| (&*known.vault, &*known.id));
         let label = format!("kept-{:08x}", rng.random::<u32>());
@@ -119,6 +127,8 @@ impl Task {
             Self::Prune => &["prune", "--yes"],
             Self::Drill => &["drill", source, "--yes"],
             Self::Verify => &["verify", source],
+            Self::Copy => &["copy", "--to", copies],
+            Self::CopyNewest => &["copy", source, "--backup", "latest", "--to", copies],
             Self::Diff => &["diff", source],
             Self::Status => &["status"],
         };
@@ -130,6 +140,7 @@ impl Task {
 pub(super) struct Bench {
     pub(super) world: World,
     pub(super) oracle: Oracle,
+    pub(super) copies: Copies,
     pub(super) findings: Vec<Finding>,
     pub(super) proofs: u64,
     pub(super) commands: u64,
@@ -142,16 +153,20 @@ pub(super) struct Bench {
 impl Bench {
     pub(super) fn new(world: World) -> Self {
         let (oracle, findings) = (Oracle::default(), Vec::new());
-        Self { world, oracle, findings, proofs: 0, commands: 0, unfinished: None, usual: 60 }
+        let copies = Copies::new(Place::Local(world.folder.join("copy")));
+        Self { world, oracle, copies, findings, proofs: 0, commands: 0, unfinished: None, usual: 60 }
     }
 
     /// Lets the program do something, perhaps kills it, and looks at what came of it.
     pub(super) async fn perform(&mut self, task: Task, kill: bool, rng: &mut StdRng) -> io::Result<()> {
         let backups: Vec<Known> = SOURCES.iter().flat_map(|vault| self.oracle.backups(vault)).cloned().collect();
         let chosen = (!backups.is_empty()).then(|| backups[rng.random_range(0..backups.len())].clone());
-        let arguments = task.arguments(chosen.as_ref(), rng);
+        let arguments = task.arguments(chosen.as_ref(), &self.copies.place.url(), rng);
+        // From folder to folder nothing is asked of anybody.
+        let is_silent = matches!(task, Task::Copy | Task::CopyNewest) && self.world.place.storage().is_none();
         let kill = match (kill, rng.random_range(0..4)) {
             (false, _) => Kill::Never,
+            (true, _) if is_silent => Kill::After(std::time::Duration::from_millis(rng.random_range(1..150))),
             (true, 0) => Kill::After(std::time::Duration::from_millis(rng.random_range(1..400))),
             (true, _) => Kill::AfterRequest(rng.random_range(1..=self.usual)),
         };
@@ -177,6 +192,7 @@ impl Bench {
         }
         match chosen.filter(|_| task.is_restore()) {
             Some(backup) => self.judge_restore(&ran, arguments, backup, before),
+            None if ran.command.starts_with("copy") => self.judge_copy(&ran),
             None => self.judge_backup(&ran),
         }
         Ok(())
@@ -208,21 +224,28 @@ impl Bench {
 
     /// Restores a backup into an empty vault; what is there then must be what the vault held.
     pub(super) async fn prove(&mut self, backup: &Known) -> io::Result<()> {
+        self.prove_from(&[], backup).await
+    }
+
+    /// The same with these changes of the settings.
+    pub(super) async fn prove_from(&mut self, changes: &[(&str, String)], backup: &Known) -> io::Result<()> {
         self.world.vaults.lose_everything(PROOF);
         let words = ["restore", &backup.vault, "--to", PROOF, "--backup", &backup.id].map(str::to_owned);
-        let ran = self.command(&words, Kill::Never).await?;
+        let ran = self.command_with(changes, &words, Kill::Never).await?;
         let expected = self.oracle.expected(backup);
         let there = self.world.vaults.snapshot(PROOF);
         self.proofs += 1;
+        let name =
+            format!("backup {} of {}{}", backup.id, backup.vault, if changes.is_empty() { "" } else { ", copied" });
         let differences = expected.differences(&there);
         for difference in &differences {
-            self.lost(format!("backup {} of {}, restored: {difference}", backup.id, backup.vault));
+            self.lost(format!("{name}, restored: {difference}"));
         }
         if ran.code == Some(0) && !differences.is_empty() {
             self.false_success(format!("that restore ended with 0: {}", ran.command));
         }
         if ran.code != Some(0) && backup.count() > 0 {
-            self.lost(format!("backup {} of {} cannot be restored: {}", backup.id, backup.vault, told(&ran)));
+            self.lost(format!("{name} cannot be restored: {}", told(&ran)));
         }
         Ok(())
     }
@@ -234,19 +257,25 @@ impl Bench {
         vaults.insert(TARGET, target.clone());
         let findings = self.oracle.look(&self.world.place, &vaults, pruning, thoroughly).await?;
         self.findings.extend(findings);
+        self.findings.extend(self.copies.look(&self.oracle, thoroughly).await?);
         Ok(())
     }
 
     pub(super) async fn command(&mut self, arguments: &[String], kill: Kill) -> io::Result<Ran> {
-        let words: Vec<&str> = arguments.iter().map(String::as_str).collect();
         // Only the command itself prunes: what goes after a backup is the same.
         let keep = [("BACKUP_KEEP", format!("last={KEPT}"))];
-        let changes = if words.first() == Some(&"prune") { &keep[..] } else { &[] };
+        let changes = if arguments.first().is_some_and(|word| word == "prune") { &keep[..] } else { &[] };
+        self.command_with(changes, arguments, kill).await
+    }
+
+    async fn command_with(&mut self, changes: &[(&str, String)], arguments: &[String], kill: Kill) -> io::Result<Ran> {
+        let words: Vec<&str> = arguments.iter().map(String::as_str).collect();
         let ran = self.world.run(&words, changes, kill).await?;
         self.commands += 1;
-        if ran.code.is_some() {
+        if ran.code.is_some() && ran.requests > 0 {
             self.usual = self.usual.midpoint(ran.requests).max(8);
-        } else {
+        }
+        if ran.code.is_none() {
             // Only the lease of the dead process stands in the way of the next.
             self.world.place.end_leases(&[&SOURCES[..], &[TARGET, DRILL]].concat()).await?;
         }
@@ -336,6 +365,9 @@ impl Bench {
             self.lost(format!("nothing disturbed it, and it did not complete: {}", told(ran)));
         }
         self.judge_backup(ran);
+        if ran.command.starts_with("copy") {
+            self.judge_copy(ran);
+        }
         if ran.command.starts_with("drill") {
             self.drill_left_nothing(ran);
         }
@@ -348,7 +380,7 @@ impl Bench {
         }
     }
 
-    fn lost(&mut self, what: String) {
+    pub(super) fn lost(&mut self, what: String) {
         self.findings.push(Finding::Lost(what));
     }
 
@@ -378,7 +410,7 @@ fn current(state: &ItemState) -> Option<&VersionState> {
 }
 
 /// The operations that a command printed.
-fn operations(json: &Value) -> Vec<Value> {
+pub(super) fn operations(json: &Value) -> Vec<Value> {
     match json["value"].as_array() {
         Some(value) => value.clone(),
         None if json["kind"].is_string() => vec![json.clone()],
@@ -386,7 +418,7 @@ fn operations(json: &Value) -> Vec<Value> {
     }
 }
 
-fn told(ran: &Ran) -> String {
+pub(super) fn told(ran: &Ran) -> String {
     let code = ran.code.map_or("killed".to_owned(), |code| format!("exit code {code}"));
     let said: String = ran.stderr.chars().take(600).collect();
     let operations = operations(&ran.json);

@@ -7,8 +7,9 @@
 use std::time::Duration;
 
 use super::{
+    counter::Counter,
     latency::Latency,
-    pace::{Counter, Moment, Pace, QUOTA},
+    pace::{Moment, Pace, QUOTA},
     sort::{Sort, Verb},
 };
 

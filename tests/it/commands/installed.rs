@@ -1,64 +1,9 @@
-//! What is installed beside the program: completions and manual pages, made of the same definitions.
+//! What is installed beside the program: manual pages and the archive of a release, which has completions too.
 
 use std::process::{Command, Stdio};
 
-use super::{commands, names};
+use super::names;
 use crate::local_azure::{BINARY, Settings, run};
-
-#[tokio::test]
-async fn bash_completes_commands_flags_and_their_values() {
-    let folder = tempfile::tempdir().unwrap();
-    let script = folder.path().join("completions.bash");
-    std::fs::write(&script, completions("bash").await).unwrap();
-    let complete = |words: &[&str]| {
-        let words = words.iter().map(|word| format!("'{word}'")).collect::<Vec<_>>().join(" ");
-        let ask = format!(
-            "source {} && COMP_WORDS=({words}) && COMP_CWORD=$((${{#COMP_WORDS[@]}} - 1)) &&
-             $(complete -p keyvault-backup | sed 's/.*-F \\([^ ]*\\).*/\\1/') keyvault-backup \"${{COMP_WORDS[COMP_CWORD]}}\" \"${{COMP_WORDS[COMP_CWORD - 1]}}\" &&
-             printf '%s\\n' \"${{COMPREPLY[@]}}\"",
-            script.display()
-        );
-        let output = Command::new("bash").args(["-c", &ask]).output().unwrap();
-        assert!(output.status.success(), "{words}: {}", String::from_utf8_lossy(&output.stderr));
-        let mut found: Vec<String> = String::from_utf8(output.stdout).unwrap().lines().map(str::to_owned).collect();
-        found.sort();
-        found
-    };
-    let checked = Command::new("bash").arg("-n").arg(&script).status().unwrap();
-    assert!(checked.success());
-    assert_eq!(complete(&["keyvault-backup", "re"]), ["restore"]);
-    assert_eq!(complete(&["keyvault-backup", "guard", "ack"]), ["acknowledge"]);
-    assert_eq!(complete(&["keyvault-backup", "restore", "--on-"]), ["--on-conflict", "--on-deleted"]);
-    assert_eq!(complete(&["keyvault-backup", "list", "--output", ""]), ["json", "table"]);
-    assert_eq!(complete(&["keyvault-backup", "completions", "z"]), ["zsh"]);
-    for (path, command) in commands() {
-        let words: Vec<&str> = ["keyvault-backup"].into_iter().chain(path.iter().map(String::as_str)).collect();
-        let known = complete(&[&words[..], &["-"]].concat());
-        for flag in command.get_arguments().filter_map(|argument| argument.get_long()) {
-            assert!(known.contains(&format!("--{flag}")), "{path:?} --{flag}: {known:?}");
-        }
-    }
-}
-
-#[tokio::test]
-async fn every_shell_gets_every_command_and_flag() {
-    for shell in ["bash", "zsh", "fish", "powershell", "elvish"] {
-        let script = completions(shell).await;
-        for (path, command) in commands() {
-            let last = path.last().map_or("keyvault-backup", String::as_str);
-            assert!(script.contains(last), "{shell} lacks {path:?}");
-            for flag in command.get_arguments().filter_map(|argument| argument.get_long()) {
-                assert!(script.contains(flag), "{shell} lacks {path:?} --{flag}");
-            }
-        }
-    }
-}
-
-async fn completions(shell: &str) -> String {
-    let ran = run(&Settings::new(), &["completions", shell]).await;
-    assert_eq!((ran.code, ran.stderr.as_str()), (0, ""), "{shell}");
-    ran.stdout
-}
 
 #[tokio::test]
 async fn every_command_has_a_manual_page_with_the_sections_that_a_reader_of_them_expects() {

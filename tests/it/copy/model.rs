@@ -5,21 +5,20 @@ use std::{collections::BTreeMap, sync::Arc};
 
 use keyvault_backup::{
     copy::{self, Copy, Fate, Report},
-    model::{Attributes, BackupId, ItemId, Kind, Sealed, Timestamp},
-    report::{Progress, Status},
-    repository::{
-        BackupRef, Repository, Selector,
-        items::Items,
-        manifest::{Counts, FORMAT_VERSION, Header, Item, Manifest},
-    },
+    model::{BackupId, Timestamp},
+    report::Progress,
+    repository::{BackupRef, Repository, Selector, manifest::Item},
     store::{Store as _, memory::MemoryStore},
 };
 use proptest::{collection::vec, prelude::*, sample::Index};
 
 use super::{PLACES, Place, VAULT};
-use crate::world::{
-    BEGINNING,
-    interruption::{Steps, Stop},
+use crate::{
+    by_hand,
+    world::{
+        BEGINNING,
+        interruption::{Steps, Stop},
+    },
 };
 
 #[derive(Clone, Debug)]
@@ -90,59 +89,15 @@ impl Life {
             held.insert(item.id.clone(), item);
         }
         let items: Vec<Item> = held.into_values().collect();
-        let mut counts = Counts::default();
-        items.iter().for_each(|item| counts.add(item.id.kind, item.size));
-        let header = Header {
-            format_version: FORMAT_VERSION,
-            tool_version: "0.1.0".into(),
-            backup_id: id.clone(),
-            vault: VAULT.parse().unwrap(),
-            vault_uri: format!("https://{VAULT}.vault.azure.net"),
-            started_at: began,
-            finished_at: began,
-            status: Status::Succeeded,
-            full: false,
-            label: None,
-            previous_backup: None,
-            filter: Vec::new(),
-            guard: None,
-            counts,
-            failures: Vec::new(),
-        };
-        let items = Items::of(&items).unwrap();
-        let text = Arc::new(Manifest { header, items }.encode().unwrap());
+        let text = Arc::new(by_hand::manifest(VAULT, &id, began, &items).encode().unwrap());
         self.source.backups.create(&reference(&id).manifest(), text.into()).await.unwrap();
     }
 
     async fn write(&self, number: u8, id: &BackupId, began: Timestamp) -> Item {
         let bytes = format!("item {number} of {id}").into_bytes();
-        let attributes = Attributes {
-            enabled: true,
-            created: began,
-            updated: began,
-            not_before: None,
-            expires: None,
-            content_type: None,
-            thumbprint: None,
-            tags: BTreeMap::new(),
-        };
-        let item = ItemId { kind: Kind::Secrets, name: format!("secret-{number}").parse().unwrap() };
-        let sha256 = Sealed::new(bytes.clone()).sha256();
-        let blob = format!("vaults/{VAULT}/items/{id}/{item}.{}.{sha256}.backup", attributes.fingerprint());
-        let size = bytes.len() as u64;
-        self.source.backups.create(&blob, bytes.into()).await.unwrap();
-        Item {
-            id: item,
-            version: "8f3a5d1c2b4e4f60a7c9d0e1f2a3b4c5".into(),
-            ties: Vec::new(),
-            versions: 1,
-            attributes,
-            blob: blob.into(),
-            size,
-            sha256: sha256.into(),
-            taken_at: began,
-            stale: None,
-        }
+        let item = by_hand::secret(VAULT, id, began, &format!("secret-{number}"), &bytes);
+        self.source.backups.create(&item.blob, bytes.into()).await.unwrap();
+        item
     }
 
     async fn prune(&mut self) {

@@ -99,6 +99,25 @@ async fn a_program_that_says_it_restored_and_did_not_is_found_out() {
     assert!(verdict.lost() > 0 && verdict.false_successes() > 0, "{verdict:?}");
 }
 
+#[tokio::test]
+async fn a_program_that_says_it_copied_and_did_not_is_found_out() {
+    let idle = r#"[ "$1" = copy ] || exec "$real" "$@"
+        echo '{"value":[{"vault":"contoso-prod","status":"Succeeded","backups":[]}]}'"#;
+    let verdict = of_an_impostor(idle).await;
+    let absent = |finding: &Finding| matches!(finding, Finding::FalseSuccess(what) if what.contains("not in the copy"));
+    assert!(verdict.findings.iter().any(|(_, finding)| absent(finding)), "{verdict:?}");
+}
+
+#[tokio::test]
+async fn a_program_that_leaves_a_blob_out_of_a_copy_is_found_out() {
+    let losing = r#""$real" "$@"; code=$?
+        [ "$1 $2" = "copy --to" ] && rm -f "$(find "${3#file://}" -name 'secret-*.backup' | head -n 1)"
+        exit $code"#;
+    let verdict = of_an_impostor(losing).await;
+    let missing = |finding: &Finding| matches!(finding, Finding::Lost(what) if what.contains("in the copy names"));
+    assert!(verdict.findings.iter().any(|(_, finding)| missing(finding)), "{verdict:?}");
+}
+
 /// One round of a shell script in the place of the program, which is `$real`.
 async fn of_an_impostor(script: &str) -> Verdict {
     let folder = TempDir::new().unwrap();

@@ -73,6 +73,12 @@ impl Network {
         Arc::new(Self { answer: Box::new(answer), beyond: None, loses_answers: false, record: Mutex::default() })
     }
 
+    /// To the real storage, whose answer to the request of that number is lost where this is an error.
+    fn to_storage(loss: impl Fn(usize) -> Option<Reply> + Send + Sync + 'static) -> Arc<Self> {
+        let answer = Box::new(move |before: usize, _: &Request| loss(before));
+        Arc::new(Self { answer, beyond: Some(client()), loses_answers: true, record: Mutex::default() })
+    }
+
     fn store(self: &Arc<Self>) -> AzureStore {
         let url = Url::parse("https://contoso.blob.core.windows.net/backups").unwrap();
         AzureStore::new(&url, Arc::new(Identity), Transport::new(self.clone())).unwrap()
@@ -103,12 +109,7 @@ async fn a_blob_of_any_size_is_created_with_one_conditional_put() {
     for (name, size, content_type) in
         [("a/empty.json", 0, "application/json"), ("a/large.json.bin", 9 * 1024 * 1024, "application/octet-stream")]
     {
-        let network = Arc::new(Network {
-            answer: Box::new(|_, _| None),
-            beyond: Some(client()),
-            loses_answers: false,
-            record: Mutex::default(),
-        });
+        let network = Network::to_storage(|_| None);
         let store = container.store_through(network.clone());
         store.create(name, vec![1; size].into()).await.unwrap();
         store.create(&format!("spooled/{name}"), spooled(&vec![1; size])).await.unwrap();
@@ -119,12 +120,7 @@ async fn a_blob_of_any_size_is_created_with_one_conditional_put() {
 #[tokio::test]
 async fn what_is_sent_from_a_spool_is_sent_whole_again_when_the_answer_is_lost() {
     let container = Container::create().await;
-    let network = Arc::new(Network {
-        answer: Box::new(|before, _| (before == 0).then(|| broken(Cause::Io))),
-        beyond: Some(client()),
-        loses_answers: true,
-        record: Mutex::default(),
-    });
+    let network = Network::to_storage(|before| (before == 0).then(|| broken(Cause::Io)));
     let store = container.store_through(network.clone());
     let bytes: Vec<u8> = (0..1_000_000_u32).map(|at| at as u8).collect();
     store.replace("blob", spooled(&bytes)).await.unwrap();
@@ -135,12 +131,7 @@ async fn what_is_sent_from_a_spool_is_sent_whole_again_when_the_answer_is_lost()
 #[tokio::test]
 async fn a_create_whose_answer_was_lost_finds_its_own_blob() {
     let container = Container::create().await;
-    let network = Arc::new(Network {
-        answer: Box::new(|before, _| (before == 0).then(|| broken(Cause::Io))),
-        beyond: Some(client()),
-        loses_answers: true,
-        record: Mutex::default(),
-    });
+    let network = Network::to_storage(|before| (before == 0).then(|| broken(Cause::Io)));
     let store = container.store_through(network.clone());
     assert_eq!(store.create("blob", "whole".into()).await.unwrap(), Create::Exists);
     assert_eq!(network.record().len(), 2);

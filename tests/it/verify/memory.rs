@@ -3,17 +3,14 @@
 use std::{fs, path::Path};
 
 use keyvault_backup::{
-    model::{Attributes, BackupId, ItemId, Kind, Sealed, Timestamp},
-    report::Status,
-    repository::{
-        items::Items,
-        manifest::{Counts, FORMAT_VERSION, Header, Item, Manifest},
-    },
+    model::{BackupId, Timestamp},
+    repository::manifest::Item,
 };
 use tempfile::TempDir;
 
 use super::VAULT;
 use crate::{
+    by_hand,
     memory::{MIB, measure, tell},
     world::BEGINNING,
 };
@@ -31,59 +28,16 @@ pub(crate) fn repository(items: usize) -> TempDir {
         fs::create_dir_all(path.parent().unwrap()).unwrap();
         fs::write(path, bytes).unwrap();
     };
-    let attributes = Attributes {
-        enabled: true,
-        created: begun,
-        updated: begun,
-        not_before: None,
-        expires: None,
-        content_type: Some("text/plain".into()),
-        thumbprint: None,
-        tags: [("owner".into(), "payments".into())].into(),
-    };
     let items: Vec<Item> = (0..items)
         .map(|number| {
             let bytes: Vec<u8> = number.to_string().bytes().cycle().take(ITEM).collect();
-            let sha256 = Sealed::new(bytes.clone()).sha256();
-            let id = ItemId { kind: Kind::Secrets, name: format!("secret-{number:06}").parse().unwrap() };
-            let blob = format!("vaults/{VAULT}/items/{first}/{id}.{}.{sha256}.backup", attributes.fingerprint());
-            write(&blob, &bytes);
-            Item {
-                id,
-                version: "8f3a5d1c2b4e4f60a7c9d0e1f2a3b4c5".into(),
-                ties: Vec::new(),
-                versions: 1,
-                attributes: attributes.clone(),
-                blob: blob.into(),
-                size: ITEM as u64,
-                sha256: sha256.into(),
-                taken_at: begun,
-                stale: None,
-            }
+            let item = by_hand::secret(VAULT, &first, begun, &format!("secret-{number:06}"), &bytes);
+            write(&item.blob, &bytes);
+            item
         })
         .collect();
-    for (number, previous_backup) in [(1, None), (2, Some(first.clone()))] {
-        let id = BackupId::new(begun, number);
-        let mut counts = Counts { read: items.len() as u64, ..Default::default() };
-        items.iter().for_each(|item| counts.add(item.id.kind, item.size));
-        let header = Header {
-            format_version: FORMAT_VERSION,
-            tool_version: "0.1.0".into(),
-            backup_id: id.clone(),
-            vault: VAULT.parse().unwrap(),
-            vault_uri: format!("https://{VAULT}.vault.azure.net"),
-            started_at: begun,
-            finished_at: begun,
-            status: Status::Succeeded,
-            full: true,
-            label: None,
-            previous_backup,
-            filter: Vec::new(),
-            guard: None,
-            counts,
-            failures: Vec::new(),
-        };
-        let text = Manifest { header, items: Items::of(&items).unwrap() }.encode().unwrap().to_vec().unwrap();
+    for id in [first, BackupId::new(begun, 2)] {
+        let text = by_hand::manifest(VAULT, &id, begun, &items).encode().unwrap().to_vec().unwrap();
         write(&format!("vaults/{VAULT}/backups/{id}.json"), &text);
     }
     folder
