@@ -5,6 +5,7 @@ mod help;
 mod installed;
 mod json_output;
 mod reference;
+mod words;
 
 use std::collections::BTreeSet;
 
