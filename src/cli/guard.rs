@@ -220,6 +220,10 @@ fn print(printer: &Printer, rows: &[Row]) {
     if printer.json_by_vault(rows, |vault, guard| json!({ "vault": vault, "guard": guard.as_ref().map(json::guard) })) {
         return;
     }
+    if rows.is_empty() {
+        printer.line("There is no vault to look at: none is in scope, and none has a backup. Set BACKUP_VAULTS.");
+        return;
+    }
     let mut table = table(&["Vault", "Guard", "Tripped by", "Compared with", "Items", "Deleted", "Disabled"]);
     for (vault, guard) in rows {
         match guard {

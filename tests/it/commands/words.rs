@@ -122,7 +122,11 @@ async fn one_thing_is_not_told_as_several_and_a_size_has_one_form() {
 async fn a_wrong_command_is_told_what_to_do_next() {
     let azure = LocalAzure::with(&[VAULT, "contoso-dr"]).await;
     azure.vaults.seed(VAULT, 3);
-    assert_eq!(azure.run(&["backup", "--backup-items", "secrets/nothing-*"]).await.code, 0);
+    let none = azure.run(&["guard", "--backup-vaults", ""]).await;
+    assert!(none.code == 0 && none.stdout.contains("Set BACKUP_VAULTS."), "{none:?}");
+    let empty = azure.run(&["backup", "--backup-items", "secrets/nothing-*"]).await;
+    let why = "contoso-prod: the backup holds nothing, because BACKUP_ITEMS leaves out all that is there (3 items).";
+    assert!(empty.code == 0 && empty.stderr.contains(why), "{empty:?}");
     let file = azure.folder().join("file");
     fs::write(&file, "x").unwrap();
     let (file, folder) = (format!("file://{}", file.display()), azure.folder().display().to_string());
