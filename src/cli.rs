@@ -27,12 +27,13 @@ use clap::{
     parser::ValueSource,
 };
 use time::OffsetDateTime;
+use uuid::Uuid;
 
 use self::print::{End, Printer};
 use crate::{
     app::App,
     config::{AppSettings, Config, Settings, connect::Connections},
-    coverage,
+    coverage::{self, Cause, Coverage},
     error::{Error, ErrorKind, Result},
     events, functions,
     model::{Timestamp, VaultName, did_you_mean},
@@ -116,8 +117,8 @@ pub async fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     let arguments: Vec<OsString> = arguments.into_iter().collect();
     let color = wanted_color(&arguments);
     let parsed = command_line().color(color).try_get_matches_from(&arguments);
-    let parsed = parsed.and_then(|parsed| Ok((Arguments::from_arg_matches(&parsed)?, typed_settings(&parsed))));
-    let (arguments, typed) = match parsed {
+    let parsed = parsed.and_then(|parsed| Ok((Arguments::from_arg_matches(&parsed)?, Typed::of(&parsed))));
+    let (arguments, typed) = match parsed.map_err(|message| manual::with_plain_usage(message, command_line())) {
         Ok(parsed) => parsed,
         // Help and version are answers; everything else is a mistake.
         Err(message) if message.use_stderr() && wants_json(&arguments) => {
@@ -162,15 +163,25 @@ fn is_welcome(message: &clap::Error) -> bool {
     matches!(message.kind(), DisplayHelpOnMissingArgumentOrSubcommand | MissingSubcommand)
 }
 
-/// The settings that were given as flags, which mean nothing to an app that has settings of its own.
-fn typed_settings(parsed: &ArgMatches) -> Vec<String> {
-    let all = Settings::augment_args(clap::Command::new("settings"));
-    let of_both = ["azure_cloud", "log_level"];
-    all.get_arguments()
-        .filter(|argument| !of_both.contains(&argument.get_id().as_str()))
-        .filter(|argument| parsed.value_source(argument.get_id().as_str()) == Some(ValueSource::CommandLine))
-        .filter_map(|argument| Some(format!("--{}", argument.get_long()?)))
-        .collect()
+/// What was given as flags, and not by the environment, where it may stand for another day.
+struct Typed {
+    /// Settings, which mean nothing to an app that has settings of its own.
+    settings: Vec<String>,
+    /// How the app is reached, which means nothing without one.
+    app: Vec<String>,
+}
+
+impl Typed {
+    fn of(parsed: &ArgMatches) -> Self {
+        let all = |command: clap::Command| -> Vec<String> {
+            let of_both = ["azure_cloud", "log_level"];
+            let typed = |id: &str| parsed.value_source(id) == Some(ValueSource::CommandLine) && !of_both.contains(&id);
+            let arguments = command.get_arguments().filter(|argument| typed(argument.get_id().as_str()));
+            arguments.filter_map(|argument| Some(format!("--{}", argument.get_long()?))).collect()
+        };
+        let none = || clap::Command::new("none");
+        Self { settings: all(Settings::augment_args(none())), app: all(AppSettings::augment_args(none())) }
+    }
 }
 
 /// Whether a command line that cannot be read asks for JSON all the same.
@@ -204,7 +215,7 @@ fn usage(message: &clap::Error) -> Error {
 
 async fn execute(
     arguments: Arguments,
-    typed: &[String],
+    typed: &Typed,
     printer: &Printer,
     telemetry: &Result<Option<Telemetry>>,
 ) -> Result<End, Vec<Error>> {
@@ -237,7 +248,7 @@ async fn execute(
     }
     if app.are_set() && !serves {
         let access = app.read(&settings.azure_cloud).map_err(|more| mistakes.extend(more));
-        if let [flag, ..] = typed {
+        if let [flag, ..] = &typed.settings[..] {
             let message = format!(
                 "{flag} means nothing to the app, which has settings of its own. Leave it out, or change the app's setting."
             );
@@ -254,6 +265,13 @@ async fn execute(
     if app.are_set() {
         let message = "An app cannot let another app answer for it. Remove BACKUP_APP_URL from its settings.";
         mistakes.push(Error::invalid("BACKUP_APP_URL", message));
+    }
+    if let ([flag, ..], false) = (&typed.app[..], app.are_set()) {
+        let message = format!(
+            "{flag} is about the deployed app, and nothing says where that is. Give its address with --app, or leave \
+             {flag} out."
+        );
+        mistakes.push(Error::invalid(flag, message));
     }
     let config = Config::read(&settings).map_err(|more| mistakes.extend(more));
     let connections = match config {
@@ -315,11 +333,18 @@ impl Command {
             Self::Operations(command) => command.run_by(app, printer).await,
             Self::Guard(command) => command.run_by(app, printer).await,
             Self::Copy(_) | Self::Serve { .. } | Self::Completions { .. } | Self::Man { .. } => {
-                let message = "This command is about this machine, and the app can do nothing for it. Leave --app out.";
+                let message = "This command is about this machine, and the app can do nothing for it. Leave --app out, \
+                               and BACKUP_APP_URL.";
                 Err(Error::invalid("BACKUP_APP_URL", message))
             }
         }
     }
+}
+
+/// The id of an operation, as a person types it.
+fn operation_id(text: &str) -> Result<Uuid, String> {
+    let advice = "it is not the id of an operation, which is a GUID; `keyvault-backup operations` lists the newest";
+    text.parse().map_err(|_| advice.to_owned())
 }
 
 /// The vault of that name or URI.
@@ -343,19 +368,40 @@ fn vaults(connections: &Connections, names: &[String]) -> Result<Vec<VaultName>>
 async fn known_vaults(connections: &Connections, repository: &Repository, names: &[String]) -> Result<Vec<VaultName>> {
     let mut vaults = Vec::new();
     for text in names {
-        let vault = name(connections, text)?;
-        let meant = meant_vault(connections, repository, &vault).await;
-        if !meant.is_empty() {
-            let place = repository.describe();
-            let message = format!(
-                "Nothing is known of vault {vault}: BACKUP_VAULTS does not name it, and there is no backup of it in \
-                 {place}.{meant}"
-            );
-            return Err(Error::new(ErrorKind::NotFound, message).at("vault"));
-        }
-        vaults.push(vault);
+        vaults.push(known_vault(connections, repository, text).await?);
     }
     Ok(vaults)
+}
+
+async fn known_vault(connections: &Connections, repository: &Repository, text: &str) -> Result<VaultName> {
+    let vault = name(connections, text)?;
+    let meant = meant_vault(connections, repository, &vault).await;
+    if meant.is_empty() { Ok(vault) } else { Err(unknown_vault(&vault, &repository.describe(), &meant)) }
+}
+
+/// What the app says of the vaults of these names, refused likewise; of all that it knows when there are none.
+async fn known_rows(app: &App, names: &[String]) -> Result<Vec<Coverage>> {
+    let vaults = names.iter().map(|vault| app.name(vault)).collect::<Result<Vec<_>>>()?;
+    let rows = app.vaults(&vaults).await?;
+    let is_unknown = |row: &&Coverage| {
+        let could_look = row.attention.iter().all(|reason| reason.cause != Cause::Unknown);
+        !row.in_scope && row.backups == 0 && could_look
+    };
+    if let (Some(Coverage { vault, .. }), false) = (rows.iter().find(is_unknown), names.is_empty()) {
+        let known = app.vaults(&[]).await.unwrap_or_default();
+        let meant = did_you_mean(vault.as_str(), known.iter().map(|row| row.vault.as_str()));
+        if !meant.is_empty() {
+            return Err(unknown_vault(vault, &app.describe(), &meant));
+        }
+    }
+    Ok(rows)
+}
+
+fn unknown_vault(vault: &VaultName, place: &str, meant: &str) -> Error {
+    let message = format!(
+        "Nothing is known of vault {vault} in {place}: BACKUP_VAULTS does not name it, and there is no backup of it.{meant}"
+    );
+    Error::new(ErrorKind::NotFound, message).at("vault")
 }
 
 /// Which vault may have been meant instead of one that nothing is known of: of those in scope and those with backups.

@@ -93,13 +93,14 @@ impl Config {
             vaults.dedup();
             Ok(vaults)
         };
-        let backups = reader.one("BACKUP_STORE_URL", &settings.backup_store_url, |text| Location::parse(text, cloud));
+        let name = settings.backup_store_flag.unwrap_or("BACKUP_STORE_URL");
+        let backups = reader.one(name, &settings.backup_store_url, |text| Location::parse(text, cloud));
         if present(&settings.backup_store_url).is_none() {
-            reader.mistakes.push(Error::invalid(
-                "BACKUP_STORE_URL",
-                "BACKUP_STORE_URL is not set. Set it to the URL of a blob container, such as \
-                 https://ACCOUNT.blob.core.windows.net/keyvault-backups, or of a folder, such as file:///mnt/backups.",
-            ));
+            let message = format!(
+                "{name} is not set. Set it to the URL of a blob container, such as \
+                 https://ACCOUNT.blob.core.windows.net/keyvault-backups, or of a folder, such as file:///mnt/backups."
+            );
+            reader.mistakes.push(Error::invalid(name, message));
         }
         let state = reader
             .one("STATE_STORE_URL", &settings.state_store_url, |text| Location::parse(text, cloud))
@@ -181,14 +182,17 @@ impl Config {
         }
     }
 
-    /// Where the backups and the state of another repository are, by the URL of its backups.
-    pub fn other_repository(&self, field: &str, url: &str) -> Result<[Location; 2]> {
+    /// Where the backups and the state of another repository are, by the URL of its backups, which `flag` gives.
+    pub fn other_repository(&self, flag: &str, url: &str) -> Result<[Location; 2]> {
         let backups = Location::parse(url.trim(), self.cloud)
-            .map_err(|error| Error::invalid(field, format!("--{field} is wrong: {}", error.message())))?;
+            .map_err(|error| Error::invalid(flag, format!("{flag} is wrong: {}", error.message())))?;
         let state = backups.beside();
         if [&backups, &state].into_iter().any(|place| [&self.backups, &self.state].contains(&place)) {
-            let message = format!("--{field} is the place of the repository itself, or of its state. Choose another.");
-            return Err(Error::invalid(field, message));
+            let message = format!(
+                "{flag} is {}, which is the place of the repository itself, or of its state. Choose another.",
+                url.trim()
+            );
+            return Err(Error::invalid(flag, message));
         }
         Ok([backups, state])
     }

@@ -20,7 +20,7 @@ use self::{
 };
 use crate::{
     error::{Error, ErrorKind, Result},
-    model::VaultName,
+    model::{VaultName, counted},
     report::{Progress, Status},
     repository::{
         BackupRef, Lock, Repository, Selector,
@@ -295,10 +295,11 @@ impl Run<'_> {
     fn stopped(&self, report: &Report, error: Error) -> Error {
         let done = report.count(Fate::Copied) + report.count(Fate::Completed);
         let message = format!(
-            "Copying vault {} to {} stopped after {done} backups: {} What is copied stays; give the command again, and it \
+            "Copying vault {} to {} stopped after {}: {} What is copied stays; give the command again, and it \
              goes on from there.",
             report.vault,
             self.target.describe(),
+            counted(done as u64, "backup"),
             error.message()
         );
         Error::new(error.kind(), message).because(error)

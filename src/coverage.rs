@@ -9,7 +9,7 @@ use serde::Deserialize;
 use crate::{
     error::Result,
     measure,
-    model::{Timestamp, VaultName},
+    model::{Timestamp, VaultName, counted},
     report::{Problem, Status},
     repository::{
         BackupRef, CLOCKS_DIFFER, Repository,
@@ -237,9 +237,10 @@ fn attention(coverage: &Coverage, listed: bool, terms: &Terms) -> Vec<Attention>
             if *age > terms.max_age.as_secs() {
                 let (hours, allowed) = (age / 3600, terms.max_age.as_secs() / 3600);
                 let message = format!(
-                    "The newest good backup of vault {vault} is {}, which is {hours} hours old; STATUS_MAX_AGE_HOURS \
+                    "The newest good backup of vault {vault} is {}, which is {} old; STATUS_MAX_AGE_HOURS \
                      allows {allowed}.{}",
                     good.backup_id,
+                    counted(hours, "hour"),
                     outcome(coverage)
                 );
                 because(Cause::TooOld, message);

@@ -22,7 +22,7 @@ use self::{
 };
 use crate::{
     error::{Error, ErrorKind, Result},
-    model::{BackupId, ItemId, Timestamp, VaultName, filter::ItemFilter},
+    model::{BackupId, ItemId, Timestamp, VaultName, counted, filter::ItemFilter},
     report::{ItemReport, Outcome, Problem, Progress, Status},
     repository::{
         Lock, Repository, Selector,
@@ -331,7 +331,12 @@ impl Drill<'_> {
             Err(error) => return Some(error),
             Ok(None) => format!("{} was restored into vault {name} and is not there any more.", item.id),
             Ok(Some(current)) if current.versions != item.versions => {
-                format!("{} is in vault {name} with {} of its {} versions.", item.id, current.versions, item.versions)
+                format!(
+                    "{} is in vault {name} with {} of its {}.",
+                    item.id,
+                    current.versions,
+                    counted(item.versions.into(), "version")
+                )
             }
             Ok(Some(current)) => return restore::compare(item, &current, self.target).err(),
         };

@@ -2,6 +2,7 @@
 //!
 //! Nothing here talks to anybody. Names are checked when they are made, so that no other place needs to.
 
+mod amount;
 pub mod filter;
 mod nearest;
 mod timestamp;
@@ -14,7 +15,12 @@ use serde::{Deserialize, Deserializer, Serialize, de};
 use sha2::{Digest as _, Sha256};
 use time::macros::format_description;
 
-pub use self::{nearest::did_you_mean, timestamp::Timestamp, vault_name::VaultName};
+pub use self::{
+    amount::{are, counted, size, were},
+    nearest::did_you_mean,
+    timestamp::Timestamp,
+    vault_name::VaultName,
+};
 use crate::error::{Error, ErrorKind, Result};
 
 /// The kinds of items a vault holds.

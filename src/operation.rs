@@ -72,20 +72,22 @@ pub enum Attempts {
 ///
 /// Returns the final record, or the error of an attempt that is to be repeated: then the record still says `Running`
 /// and why. The record's own failure to be written while the work goes on is logged, not fatal; at the end it is.
-pub async fn attempt<F>(
+pub async fn attempt(
     repository: &Repository,
-    operation: Operation,
+    mut operation: Operation,
     attempts: Attempts,
     progress: &Progress,
     now: Timestamp,
-    work: F,
-) -> Result<Operation>
-where
-    F: Future<Output = Result<Done>>,
-{
+    work: impl Future<Output = Result<Done>>,
+) -> Result<Operation> {
     let (span, start) = (span(&operation), Instant::now());
     let (kind, vault) = (operation.kind.as_str(), operation.vault.clone());
-    let result = attempt_once(repository, operation, attempts, progress, now, work).instrument(span.clone()).await;
+    let result = async {
+        begin(repository, &mut operation, attempts, progress, now).await?;
+        let result = watched(repository, &mut operation, progress, now, work).await;
+        end(repository, operation, attempts, progress, now.plus(start.elapsed()), result).await
+    };
+    let result = result.instrument(span.clone()).await;
     let seconds = start.elapsed().as_secs_f64();
     match &result {
         Ok(operation) => {
@@ -132,18 +134,14 @@ fn span(operation: &Operation) -> Span {
     }
 }
 
-async fn attempt_once<F>(
+/// The record says that an attempt has begun.
+async fn begin(
     repository: &Repository,
-    mut operation: Operation,
+    operation: &mut Operation,
     attempts: Attempts,
     progress: &Progress,
     now: Timestamp,
-    work: F,
-) -> Result<Operation>
-where
-    F: Future<Output = Result<Done>>,
-{
-    let start = Instant::now();
+) -> Result<()> {
     if operation.status.is_final() {
         // It is taken up again.
         repository.mark_unfinished(operation.id).await?;
@@ -159,53 +157,68 @@ where
     // The record is written again and again from now on: it must stay small until the end.
     operation.items = Rows::default();
     operation.progress = progress.look();
-    repository.save_operation(&operation).await?;
+    repository.save_operation(operation).await
+}
 
-    let result = {
-        tokio::pin!(work);
-        let mut heartbeat = tokio::time::interval_at(start + HEARTBEAT, HEARTBEAT);
-        let mut written = start;
-        heartbeat.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-        loop {
+/// Does the work, and lets the record follow its progress.
+async fn watched(
+    repository: &Repository,
+    operation: &mut Operation,
+    progress: &Progress,
+    now: Timestamp,
+    work: impl Future<Output = Result<Done>>,
+) -> Result<Done> {
+    let start = Instant::now();
+    let mut heartbeat = tokio::time::interval_at(start + HEARTBEAT, HEARTBEAT);
+    heartbeat.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    let (mut work, mut written) = (pin!(work), start);
+    loop {
+        tokio::select! {
+            result = &mut work => return result,
+            _ = heartbeat.tick() => (),
+        }
+        let look = progress.look();
+        if look == operation.progress && written.elapsed() < SIGN_OF_LIFE {
+            continue;
+        }
+        operation.progress = look;
+        operation.updated_at = now.plus(start.elapsed());
+        // The work goes on meanwhile: answers that nobody takes count as late, and a save may last as long as the storage
+        // has patience.
+        let (mut save, mut ended) = (pin!(repository.save_operation(operation)), None);
+        let saved = loop {
             tokio::select! {
-                result = &mut work => break result,
-                _ = heartbeat.tick() => {
-                    let look = progress.look();
-                    if look != operation.progress || written.elapsed() >= SIGN_OF_LIFE {
-                        operation.progress = look;
-                        operation.updated_at = now.plus(start.elapsed());
-                        // The work goes on meanwhile: answers that nobody takes count as late, and a save may last
-                        // as long as the storage has patience.
-                        let mut save = pin!(repository.save_operation(&operation));
-                        let mut ended = None;
-                        let saved = loop {
-                            tokio::select! {
-                                saved = &mut save => break saved,
-                                result = &mut work, if ended.is_none() => ended = Some(result),
-                            }
-                        };
-                        match saved {
-                            Ok(()) => written = Instant::now(),
-                            Err(error) => {
-                                tracing::warn!(operation = %operation.id, error = %error, "could not record the progress");
-                            }
-                        }
-                        if let Some(result) = ended {
-                            break result;
-                        }
-                    }
-                }
+                saved = &mut save => break saved,
+                result = &mut work, if ended.is_none() => ended = Some(result),
+            }
+        };
+        match saved {
+            Ok(()) => written = Instant::now(),
+            Err(error) => {
+                tracing::warn!(operation = %operation.id, error = %error, "could not record the progress");
             }
         }
-    };
+        if let Some(result) = ended {
+            return result;
+        }
+    }
+}
 
-    let ended = now.plus(start.elapsed());
+/// The record says how the attempt ended, unless it is to be repeated: then that is the error.
+async fn end(
+    repository: &Repository,
+    mut operation: Operation,
+    attempts: Attempts,
+    progress: &Progress,
+    now: Timestamp,
+    result: Result<Done>,
+) -> Result<Operation> {
     operation.progress = progress.look();
-    operation.updated_at = ended;
+    operation.updated_at = now;
     let outcome = match result {
         Ok(done) => {
             operation.status = done.status;
-            operation.finished_at = Some(ended);
+            operation.finished_at = Some(now);
             operation.backup_id = done.backup_id;
             operation.counts = done.counts;
             operation.drill = done.drill;
@@ -221,7 +234,7 @@ where
                 Err(error)
             } else {
                 operation.status = Status::Failed;
-                operation.finished_at = Some(ended);
+                operation.finished_at = Some(now);
                 operation.message = Some(error.message().to_owned());
                 Ok(())
             }

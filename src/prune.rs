@@ -17,7 +17,7 @@ use self::{
 };
 use crate::{
     error::{Error, ErrorKind, Result},
-    model::{BackupId, Timestamp, VaultName},
+    model::{BackupId, Timestamp, VaultName, are, counted, size},
     repository::{BackupRef, Lock, Repository, manifest::Guard},
     retention::{Policy, Quality, Reason},
 };
@@ -130,7 +130,7 @@ pub enum Prune {
 pub async fn run(repository: &Repository, vault: &VaultName, options: &Options, now: Timestamp) -> Result<Prune> {
     let Lock::Taken(lease) = repository.lock(vault, Uuid::nil()).await? else { return Ok(Prune::Busy) };
     let result = async {
-        let plan = plan(repository, vault, options, now).await?;
+        let mut plan = plan(repository, vault, options, now).await?;
         let report = plan.execute(repository, &|| lease.is_held()).await?;
         Ok(Prune::Done(Box::new(plan), report))
     }
@@ -194,13 +194,16 @@ impl Plan {
     pub fn describe(&self, report: &Report) -> String {
         if let Some(guard) = &self.guard {
             return format!(
-                "Retention removed nothing, because the guard is up: backup {} found {} of {} items gone and {} disabled. \
+                "Retention removed nothing, because the guard is up: backup {} found {} of {} gone and {} disabled. \
                  See `keyvault-backup guard`.",
-                guard.tripped_by, guard.deleted, guard.items, guard.disabled
+                guard.tripped_by,
+                guard.deleted,
+                counted(guard.items, "item"),
+                guard.disabled
             );
         }
         let (backups, blobs) = (counted(report.backups, "backup"), counted(report.blobs, "item blob"));
-        let mut text = format!("Retention removed {backups} and {blobs} ({} bytes).", report.bytes);
+        let mut text = format!("Retention removed {backups} and {blobs} ({}).", size(report.bytes));
         let Report { protected_backups, protected_blobs, protected_until, .. } = *report;
         if protected_backups + protected_blobs > 0 {
             let (backups, blobs) = (counted(protected_backups, "backup"), counted(protected_blobs, "item blob"));
@@ -208,10 +211,11 @@ impl Plan {
             text.push_str(&format!(" {backups} and {blobs} are kept by the container's immutability policy{until}."));
         }
         if self.unnamed.doubtful > 0 {
-            let blobs = counted(self.unnamed.doubtful, "item blob");
             text.push_str(&format!(
-                " {blobs} that no manifest names stay, because a manifest that cannot be read may name them; \
+                " {} that no manifest names {} kept, because a manifest that cannot be read may name them; \
                  `keyvault-backup list {}` shows which.",
+                counted(self.unnamed.doubtful, "item blob"),
+                are(self.unnamed.doubtful),
                 self.vault
             ));
         }
@@ -220,8 +224,13 @@ impl Plan {
 
     /// Does it. `still_locked` tells whether the vault's lease is still held: without it nothing more is removed.
     ///
-    /// What an immutability policy or a legal hold protects stays, and is counted.
-    pub async fn execute(&self, repository: &Repository, still_locked: &(dyn Fn() -> bool + Sync)) -> Result<Report> {
+    /// What an immutability policy or a legal hold protects stays, and is counted; a backup that it protects has that for
+    /// a reason from then on.
+    pub async fn execute(
+        &mut self,
+        repository: &Repository,
+        still_locked: &(dyn Fn() -> bool + Sync),
+    ) -> Result<Report> {
         let mut report = Report::default();
         for reason in self.backups.iter().flat_map(|row| &row.reasons) {
             if let Reason::Protected { until } = reason {
@@ -231,15 +240,20 @@ impl Plan {
         }
         let (mut holdings, mut rules) = (self.holdings.clone(), self.rules);
         // Oldest first: when this ends early, the newest are left.
-        for row in self.backups.iter().rev().filter(|row| row.is_removed()) {
+        for at in (0..self.backups.len()).rev() {
+            if !self.backups[at].is_removed() {
+                continue;
+            }
             self.check(still_locked)?;
-            match repository.remove_backup(&row.backup).await {
+            let backup = &self.backups[at].backup;
+            match repository.remove_backup(backup).await {
                 Ok(()) => report.backups += 1,
                 Err(error) if error.kind() == ErrorKind::Refused => {
                     report.protected_backups += 1;
                     // It still exists, so what it names has to stay. Those blobs are older than it is, and may be
                     // unprotected already.
-                    rules.all_readable &= holdings.keep_all(repository, &row.backup).await?;
+                    rules.all_readable &= holdings.keep_all(repository, backup).await?;
+                    self.backups[at].reasons.push(Reason::Protected { until: None });
                 }
                 Err(error) => return Err(error),
             }
@@ -303,13 +317,5 @@ impl Plan {
 impl Report {
     fn protected_until(&mut self, until: Option<Timestamp>) {
         self.protected_until = [self.protected_until, until].into_iter().flatten().min();
-    }
-}
-
-fn counted(count: u64, thing: &str) -> String {
-    match count {
-        0 => format!("no {thing}"),
-        1 => format!("1 {thing}"),
-        _ => format!("{count} {thing}s"),
     }
 }

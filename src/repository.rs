@@ -33,7 +33,7 @@ use self::{
 };
 use crate::{
     error::{Error, ErrorKind, Result},
-    model::{BackupId, Label, Sealed, Timestamp, VaultName, did_you_mean},
+    model::{BackupId, Label, Sealed, Timestamp, VaultName, counted, did_you_mean},
     store::{Create, Lease, Store},
 };
 
@@ -206,7 +206,7 @@ impl Repository {
             other => other?,
         };
         if bytes.len() as u64 != item.size {
-            return Err(damaged(format!("it has {} bytes instead of {}", bytes.len(), item.size)));
+            return Err(damaged(format!("it has {} instead of {}", counted(bytes.len() as u64, "byte"), item.size)));
         }
         let sealed = Sealed::new(bytes);
         if sealed.sha256() != *item.sha256 {

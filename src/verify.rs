@@ -19,7 +19,7 @@ use self::{
 };
 use crate::{
     error::{Error, ErrorKind, Result},
-    model::{Timestamp, VaultName},
+    model::{Timestamp, VaultName, counted},
     report::Progress,
     repository::{
         BackupRef, Repository,
@@ -304,8 +304,9 @@ fn nothing_to_verify(vault: &VaultName, place: &str, blobs: u64) -> Error {
         )
     } else {
         format!(
-            "There is no backup of vault {vault} in {place}, only {blobs} item blobs: of a first backup that has not ended, \
-             or of backups whose manifests were removed. Back the vault up."
+            "There is no backup of vault {vault} in {place}, only {}: of a first backup that has not ended, or \
+             of backups whose manifests were removed. Back the vault up.",
+            counted(blobs, "item blob")
         )
     };
     Error::new(ErrorKind::NotFound, message).at("vault")

@@ -19,7 +19,7 @@ use crate::{
     error::Result,
     jobs::{self, BackupRequest},
     json,
-    model::{BackupId, Label, VaultName},
+    model::{BackupId, Label, VaultName, counted},
     operation::Attempts,
     report::{Progress, Status},
     repository::operation::{Operation, OperationKind},
@@ -145,6 +145,19 @@ async fn back_up(
     Ok(end)
 }
 
+/// A backup that holds nothing because nothing was wanted is whole, and hardly what somebody wanted.
+fn complain_of_patterns(printer: &Printer, vault: &VaultName, operation: &Operation) {
+    let count = |name: &str| operation.counts.get(name).copied().unwrap_or_default();
+    let is_empty = ["keys", "secrets", "certificates"].iter().all(|kind| count(kind) == 0);
+    if is_empty && count("filteredOut") > 0 {
+        printer.complain(format!(
+            "{vault}: the backup holds nothing, because BACKUP_ITEMS leaves out all that is there ({}). Correct the \
+             patterns, and back the vault up again.",
+            counted(count("filteredOut"), "item")
+        ));
+    }
+}
+
 fn print(printer: &Printer, results: &[(VaultName, Result<Operation>)]) {
     if printer.json_by_vault(results, |_, operation| json!(json::operation(operation))) {
         return;
@@ -169,6 +182,7 @@ fn print(printer: &Printer, results: &[(VaultName, Result<Operation>)]) {
         match result {
             Ok(operation) => {
                 printer.troubles(operation);
+                complain_of_patterns(printer, vault, operation);
                 if operation.counts.contains_key(jobs::GUARD_DELETED) {
                     printer.complain(format!("{vault}: {}", operation.message.as_deref().unwrap_or_default()));
                 }

@@ -3,7 +3,6 @@
 use std::sync::Arc;
 
 use clap::Args;
-use indicatif::HumanBytes;
 
 use super::{
     known_vaults,
@@ -18,7 +17,7 @@ use crate::{
     copy::{self, Copy as Copied, Fate, Report},
     error::{Error, ErrorKind, Result},
     json,
-    model::VaultName,
+    model::{VaultName, counted, size, were},
     report::{Progress, Status},
     repository::{Repository, Selector},
 };
@@ -86,12 +85,13 @@ impl Copy {
             && settings.backup_store_url.as_ref() != Some(from)
         {
             settings.backup_store_url = Some(from.clone());
+            settings.backup_store_flag = Some("--from");
             settings.state_store_url = None;
         }
     }
 
     pub(super) async fn run(self, connections: &Connections, printer: &Printer) -> Result<End> {
-        let target = connections.other_repository("to", &self.to, Role::Backup)?;
+        let target = connections.other_repository("--to", &self.to, Role::Backup)?;
         let source = connections.repository(Role::Backup)?;
         let vaults = self.vaults(connections, &source).await?;
         printer.when_stopped(
@@ -183,7 +183,7 @@ fn print(printer: &Printer, rows: &[Row], is_dry_run: bool) {
         row.extend([backups, there, copied.iter().sum()].map(|count| count.to_string().into()));
         let damaged = report.count(Fate::Damaged);
         row.push(if damaged > 0 { Cell::bad(damaged) } else { "0".into() });
-        row.extend([blobs.to_string().into(), HumanBytes(bytes).to_string().into()]);
+        row.extend([blobs.to_string().into(), size(bytes).to_string().into()]);
         table.add_row(row);
     }
     printer.table(table);
@@ -201,11 +201,14 @@ fn complain(printer: &Printer, report: &Report) {
         printer.complain(format!("{vault}: {} {}", damage.message, needed_by(damage)));
     }
     if *more_damage > 0 {
-        printer.complain(format!("{vault}: there is damage in {more_damage} more places."));
+        printer.complain(format!("{vault}: there is damage in {}.", counted(*more_damage, "more place")));
     }
     match report.count(Fate::Removed) {
         0 => (),
-        removed => printer.complain(format!("{vault}: {removed} backups were removed from the source meanwhile.")),
+        removed => {
+            let backups = counted(removed as u64, "backup");
+            printer.complain(format!("{vault}: {backups} {} removed from the source meanwhile.", were(removed as u64)));
+        }
     }
 }
 

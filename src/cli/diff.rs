@@ -15,7 +15,7 @@ use crate::{
     error::Result,
     jobs::{self, Against, Comparison},
     json,
-    model::{BackupId, VaultName},
+    model::{BackupId, VaultName, are, counted},
     repository::{BackupRef, Selector, manifest::Header},
 };
 
@@ -143,10 +143,14 @@ fn print(printer: &Printer, comparison: &Comparison, all_rows: bool) -> Result<(
     let to = to.as_deref().map_or_else(|| format!("vault {to_vault} as it is now"), describe);
     printer.line(format!("From {} to {to}: {}{} the same.", describe(from), counts.collect::<String>(), diff.same));
     if diff.filtered_out > 0 {
-        printer.line(format!("{} more are in the patterns of one side only.", diff.filtered_out));
+        printer.line(format!(
+            "{} more {} in the patterns of one side only.",
+            diff.filtered_out,
+            are(diff.filtered_out)
+        ));
     }
     if diff.not_compared > 0 {
-        printer.complain(format!("{} items could not be compared:", diff.not_compared));
+        printer.complain(format!("{} could not be compared:", counted(diff.not_compared, "item")));
     }
     diff.failures.iter().for_each(|failure| printer.complain(&failure.reason));
     Ok(())

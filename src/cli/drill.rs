@@ -85,11 +85,12 @@ impl Drill {
             let items = repository.header(&backup).await?.counts.items();
             let sample = self.sample.map(|size| size as usize).or(connections.config().drill_sample);
             let items = match sample {
-                Some(sample) if (sample as u64) < items => format!("{sample} of {items} items"),
-                _ => format!("all {items} items"),
+                Some(sample) if (sample as u64) < items => format!("{sample} of {items} items are"),
+                _ if items == 1 => "its only item is".to_owned(),
+                _ => format!("all {items} items are"),
             };
             let summary = format!(
-                "Backup {backup} of vault {vault}: {items} are restored into vault {target}, compared, and deleted and \
+                "Backup {backup} of vault {vault}: {items} restored into vault {target}, compared, and deleted and \
                  purged there again. A drill refuses a vault that holds anything else."
             );
             if !printer.confirm(&[summary], "Drill?").await {

@@ -5,9 +5,9 @@ use futures::{StreamExt as _, stream};
 use serde_json::json;
 
 use super::{
-    known_vaults,
+    known_rows, known_vault, known_vaults,
     manual::Manual,
-    name, now,
+    now,
     print::{Cell, End, Printer, table},
 };
 use crate::{
@@ -122,18 +122,14 @@ impl Guard {
             .buffered(VAULTS_AT_ONCE)
             .collect()
             .await;
-        print(printer, &rows);
-        Ok(End::of_attention(rows.into_iter().map(|(_, guard)| guard.map(|guard| guard.is_some()))))
+        Ok(told(printer, rows))
     }
-}
 
-impl Guard {
     pub(super) async fn run_by(self, app: &App, printer: &Printer) -> Result<End> {
         if let Some(Action::Acknowledge(command)) = self.action {
             return command.run_by(app, printer).await;
         }
-        let vaults = self.vaults.iter().map(|vault| app.name(vault)).collect::<Result<Vec<_>>>()?;
-        let rows: Vec<Row> = stream::iter(app.vaults(&vaults).await?)
+        let rows: Vec<Row> = stream::iter(known_rows(app, &self.vaults).await?)
             .map(|Coverage { vault, guard, attention, .. }| async move {
                 // Something could not be looked at, and it may be this.
                 let doubtful = guard.is_none() && attention.iter().any(|reason| reason.cause == Cause::Unknown);
@@ -143,47 +139,56 @@ impl Guard {
             .buffered(VAULTS_AT_ONCE)
             .collect()
             .await;
-        print(printer, &rows);
-        Ok(End::of_attention(rows.into_iter().map(|(_, guard)| guard.map(|guard| guard.is_some()))))
+        Ok(told(printer, rows))
     }
 }
 
 type Row = (VaultName, Result<Option<manifest::Guard>>);
 
+/// Prints how the guards stand, and says what it comes to.
+fn told(printer: &Printer, rows: Vec<Row>) -> End {
+    print(printer, &rows);
+    End::of_attention(rows.into_iter().map(|(_, guard)| guard.map(|guard| guard.is_some())))
+}
+
 impl Acknowledge {
     async fn run(self, connections: &Connections, repository: &Repository, printer: &Printer) -> Result<End> {
-        let vault = name(connections, &self.vault)?;
-        let Self { reason, backup, by, yes, .. } = self;
-        printer.needs_yes(yes, CONSEQUENCE)?;
-        if !yes
-            && let Some(guard) = repository.guard(&vault).await?
-            && !printer.confirm(&[summary(&vault, &guard)], "Was that meant?").await
-        {
+        printer.needs_yes(self.yes, CONSEQUENCE)?;
+        let vault = known_vault(connections, repository, &self.vault).await?;
+        let Some(backup) = self.agreed(&vault, repository.guard(&vault).await?, printer).await? else {
             return Ok(printer.declined());
-        }
-        let said = jobs::acknowledge_guard(repository, &vault, backup.as_ref(), &by, reason.as_deref(), now()).await?;
+        };
+        let (by, reason) = (&self.by, self.reason.as_deref());
+        let said = jobs::acknowledge_guard(repository, &vault, Some(&backup), by, reason, now()).await?;
         print_word(printer, &vault, &said);
         Ok(End::GOOD)
     }
 
     async fn run_by(self, app: &App, printer: &Printer) -> Result<End> {
-        let vault = app.name(&self.vault)?;
-        let Self { reason, backup, by, yes, .. } = self;
-        printer.needs_yes(yes, CONSEQUENCE)?;
-        let guard = app.guard(&vault).await?;
-        if !yes
-            && let Some(guard) = &guard
-            && !printer.confirm(&[summary(&vault, guard)], "Was that meant?").await
-        {
+        printer.needs_yes(self.yes, CONSEQUENCE)?;
+        let vault = known_rows(app, std::slice::from_ref(&self.vault)).await?.remove(0).vault;
+        let Some(backup) = self.agreed(&vault, app.guard(&vault).await?, printer).await? else {
             return Ok(printer.declined());
-        }
-        let backup = match backup {
-            Some(backup) => backup,
-            None => guard.map(|guard| guard.tripped_by).ok_or_else(|| jobs::no_guard(&vault))?,
         };
-        let said = app.acknowledge_guard(&vault, &backup, &by, reason.as_deref()).await?;
+        let said = app.acknowledge_guard(&vault, &backup, &self.by, self.reason.as_deref()).await?;
         print_word(printer, &vault, &said);
         Ok(End::GOOD)
+    }
+
+    /// The backup that found what is acknowledged, which is the one that was shown. Nothing when the answer was no.
+    async fn agreed(
+        &self,
+        vault: &VaultName,
+        guard: Option<manifest::Guard>,
+        printer: &Printer,
+    ) -> Result<Option<BackupId>> {
+        if let (Some(guard), false) = (&guard, self.yes)
+            && !printer.confirm(&[summary(vault, guard)], "Was that meant?").await
+        {
+            return Ok(None);
+        }
+        let shown = guard.map(|guard| guard.tripped_by);
+        self.backup.clone().or(shown).map(Some).ok_or_else(|| jobs::no_guard(vault))
     }
 }
 
@@ -213,6 +218,10 @@ fn print_word(printer: &Printer, vault: &VaultName, said: &Acknowledgement) {
 
 fn print(printer: &Printer, rows: &[Row]) {
     if printer.json_by_vault(rows, |vault, guard| json!({ "vault": vault, "guard": guard.as_ref().map(json::guard) })) {
+        return;
+    }
+    if rows.is_empty() {
+        printer.line("There is no vault to look at: none is in scope, and none has a backup. Set BACKUP_VAULTS.");
         return;
     }
     let mut table = table(&["Vault", "Guard", "Tripped by", "Compared with", "Items", "Deleted", "Disabled"]);

@@ -2,7 +2,6 @@
 
 use clap::Args;
 use futures::{StreamExt as _, TryStreamExt as _, stream};
-use indicatif::HumanBytes;
 use serde_json::{Value, json};
 
 use super::{
@@ -15,7 +14,7 @@ use crate::{
     config::connect::{Connections, Role},
     error::Result,
     json,
-    model::VaultName,
+    model::{VaultName, size},
     repository::{BackupRef, Repository, Selector, manifest::Header},
 };
 
@@ -191,7 +190,7 @@ fn summary(printer: &Printer, header: &Header) -> Vec<Cell> {
         printer.time(header.started_at).into(),
         status(header.status),
         header.counts.items().to_string().into(),
-        HumanBytes(header.counts.bytes).to_string().into(),
+        size(header.counts.bytes).to_string().into(),
     ]
 }
 

@@ -1,7 +1,7 @@
 //! Long lists for people: a short one whole, and of a long one what needs attention.
 
 use super::print::{Cell, MANY, Printer, outcome, table};
-use crate::{error::Result, report::ItemReport, rows::Rows};
+use crate::{error::Result, model::counted, report::ItemReport, rows::Rows};
 
 /// Rows of one table when a long list is shown whole, because a table is laid out in memory.
 const PAGE: usize = 1_000;
@@ -38,7 +38,8 @@ pub(super) fn print<const COLUMNS: usize>(
         printer.line(match attention {
             0 => format!("None of {count} items needs attention. --all-rows shows every one."),
             _ => format!(
-                "Shown are {shown} of {attention} items that need attention, of {count}. --all-rows shows every one."
+                "Shown: {shown} of {} in need of attention, of {count}. --all-rows shows every one.",
+                counted(attention as u64, "item")
             ),
         });
     }

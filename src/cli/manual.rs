@@ -6,6 +6,7 @@
 use clap::{
     Arg, Command,
     builder::{PossibleValue, StyledStr, Styles},
+    error::{ContextKind, ContextValue},
 };
 use clap_complete::Shell;
 use clap_mangen::{
@@ -108,6 +109,23 @@ pub(super) fn complete(command: Command) -> Command {
             let is_of_all = matches!(argument.get_help_heading(), Some("Settings" | "The deployed app"));
             argument.hide_short_help(is_of_all)
         })
+}
+
+/// The same message with the usage of its command as the help shows it. What a mistake brings along has every setting that
+/// happens to be in the environment, as if it had been typed.
+pub(super) fn with_plain_usage(mut message: clap::Error, mut command: Command) -> clap::Error {
+    if let Some(ContextValue::StyledStr(usage)) = message.get(ContextKind::Usage) {
+        let usage = usage.to_string();
+        command.build();
+        let mut meant = &command;
+        for word in usage.split_whitespace().skip_while(|word| *word != command.get_name()).skip(1) {
+            let Some(below) = meant.find_subcommand(word) else { break };
+            meant = below;
+        }
+        let usage = meant.clone().render_usage();
+        message.insert(ContextKind::Usage, ContextValue::StyledStr(usage));
+    }
+    message
 }
 
 fn with_manual(command: Command, path: &str) -> Command {

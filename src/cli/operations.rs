@@ -9,7 +9,7 @@ use uuid::Uuid;
 use super::{
     listing,
     manual::Manual,
-    now,
+    now, operation_id,
     print::{Cell, End, Printer, Work, status, table},
 };
 use crate::{
@@ -17,6 +17,7 @@ use crate::{
     config::connect::{Connections, Role},
     error::Result,
     json,
+    model::counted,
     operation::abandoned::seen_at,
     report::Progress,
     repository::operation::Operation,
@@ -51,7 +52,7 @@ pub(super) const MANUAL: Manual = Manual {
 #[derive(Debug, Args)]
 pub(super) struct Operations {
     /// The id of one operation, to see its items [default: the newest operations].
-    #[arg(value_name = "ID")]
+    #[arg(value_name = "ID", value_parser = operation_id)]
     id: Option<Uuid>,
     /// How many of the newest.
     #[arg(long, value_name = "NUMBER", default_value_t = 20, value_parser = clap::value_parser!(u16).range(1..=1000))]
@@ -152,12 +153,12 @@ fn print(printer: &Printer, operation: &Operation, all_rows: bool) -> Result<()>
     let Operation { kind, status, progress, created_at, .. } = operation;
     let message = operation.message.as_deref().unwrap_or("Nothing is known of its end yet.");
     printer.line(format!(
-        "{status}: {} of {}, asked for at {}, {} of {} items dealt with. {message}",
+        "{status}: {} of {}, asked for at {}, {} of {} dealt with. {message}",
         kind.as_str(),
         vaults(operation),
         printer.time(*created_at),
         progress.done,
-        progress.total
+        counted(progress.total, "item")
     ));
     printer.troubles(operation);
     Ok(())

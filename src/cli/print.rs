@@ -29,6 +29,7 @@ use crate::{
     model::{Timestamp, VaultName},
     report::{Outcome, Status},
     repository::operation::Operation,
+    store::LEASE,
 };
 
 /// Shown by `--help`.
@@ -362,6 +363,16 @@ impl Printer {
         let local = known.to_zoned(self.zone.clone());
         if local.offset().is_zero() { moment.to_string() } else { local.strftime("%Y-%m-%dT%H:%M:%S%:z").to_string() }
     }
+}
+
+/// Somebody did not want to wait for a stop. Beside the printer, whose lock the one that hangs may hold.
+pub(super) fn ended_at_once() {
+    let _ = writeln!(
+        std::io::stderr(),
+        "Ended at once, which damages nothing: every backup that is listed is whole, and the same command completes what \
+         is missing; a lease that was not given back ends by itself within {} seconds.",
+        LEASE.as_secs()
+    );
 }
 
 /// A duration for a person, to the second, and to the minute when it is longer than an hour.

@@ -1,12 +1,11 @@
 //! `keyvault-backup prune`.
 
 use clap::Args;
-use indicatif::HumanBytes;
 use serde_json::Value;
 use uuid::Uuid;
 
 use super::{
-    known_vaults,
+    known_rows, known_vaults,
     manual::Manual,
     now,
     print::{Cell, End, Printer, table},
@@ -15,9 +14,10 @@ use super::{
 use crate::{
     app::App,
     config::connect::{Connections, Role},
+    coverage::Coverage,
     error::{Error, ErrorKind, Result},
     jobs, json,
-    model::VaultName,
+    model::{VaultName, counted, size},
     prune::{Plan, Prune as Pruned, Report},
     repository::Selector,
 };
@@ -111,12 +111,10 @@ impl Prune {
                            your own.";
             return Err(Error::new(ErrorKind::InvalidInput, message));
         }
-        let mut vaults = self.vaults.iter().map(|vault| app.name(vault)).collect::<Result<Vec<_>>>()?;
-        if vaults.is_empty() {
-            vaults = app.vaults(&[]).await?.into_iter().filter(|row| row.in_scope).map(|row| row.vault).collect();
-        }
+        let known = known_rows(app, &self.vaults).await?.into_iter();
+        let are_named = !self.vaults.is_empty();
         let mut rows: Vec<Row> = Vec::new();
-        for vault in vaults {
+        for Coverage { vault, .. } in known.filter(|row| are_named || row.in_scope) {
             let result = app.plan_prune(&vault).await;
             rows.push((vault, result));
         }
@@ -169,13 +167,13 @@ impl Prune {
 fn summary((vault, result): &(VaultName, Done)) -> Option<String> {
     let plan = &result.as_ref().ok()?.0;
     let removed: Vec<String> = plan.removed().map(|row| row.backup.to_string()).collect();
-    let blobs = format!("{} item blobs ({})", plan.unnamed.blobs, HumanBytes(plan.unnamed.bytes));
+    let blobs = format!("{} ({})", counted(plan.unnamed.blobs, "item blob"), size(plan.unnamed.bytes));
     match removed.len() {
         0 if plan.unnamed.blobs == 0 => None,
         0 => Some(format!("Vault {vault}: {blobs} that no backup needs.")),
         count => Some(format!(
-            "Vault {vault}: {count} of {} backups and {blobs}: {}.",
-            plan.backups.len(),
+            "Vault {vault}: {count} of {} and {blobs}: {}.",
+            counted(plan.backups.len() as u64, "backup"),
             removed.join(", ")
         )),
     }
@@ -219,9 +217,10 @@ fn print(printer: &Printer, (vault, result): &Row) {
     let mut table = table(&["Backup", "Label", "Result", "Action", "Why"]);
     for row in backups(body) {
         let action = match (row["action"] == "remove", is_dry_run) {
-            (true, true) => Cell::doubtful("would be removed"),
-            (true, false) => Cell::doubtful("remove"),
-            (false, _) => "keep".into(),
+            (true, true) => Cell::doubtful("remove"),
+            (true, false) => Cell::doubtful("removed"),
+            (false, true) => "keep".into(),
+            (false, false) => "kept".into(),
         };
         let quality = match &text(row, "result")[..] {
             sound @ "Succeeded" => Cell::good(sound),
@@ -233,11 +232,12 @@ fn print(printer: &Printer, (vault, result): &Row) {
     printer.line(format!("Vault {vault}"));
     printer.table(table);
     if is_dry_run {
+        let number = |field: &str| body["unnamedBlobs"][field].as_u64().unwrap_or_default();
         printer.line(format!(
-            "This would remove {} backups and {} item blobs ({}).",
-            backups(body).filter(|row| row["action"] == "remove").count(),
-            body["unnamedBlobs"]["remove"],
-            HumanBytes(body["unnamedBlobs"]["bytes"].as_u64().unwrap_or_default())
+            "This would remove {} and {} ({}).",
+            counted(backups(body).filter(|row| row["action"] == "remove").count() as u64, "backup"),
+            counted(number("remove"), "item blob"),
+            size(number("bytes"))
         ));
     } else {
         printer.line(text(body, "message"));

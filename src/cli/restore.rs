@@ -13,7 +13,7 @@ use uuid::Uuid;
 use super::{
     listing,
     manual::Manual,
-    name, now,
+    name, now, operation_id,
     print::{Cell, End, Printer, Work},
     remote,
 };
@@ -96,7 +96,7 @@ pub(super) struct Restore {
     #[arg(long, short)]
     yes: bool,
     /// The id of an interrupted restore, to go on with it.
-    #[arg(long, value_name = "ID")]
+    #[arg(long, value_name = "ID", value_parser = operation_id)]
     resume: Option<Uuid>,
     /// Show every item, also when they are many.
     #[arg(long)]
@@ -270,7 +270,12 @@ fn print(printer: &Printer, operation: &Operation, all_rows: bool) -> Result<()>
         return printer.json_body(&json::operation(operation));
     }
     listing::outcomes(printer, &operation.items, all_rows)?;
-    printer.line(format!("{}: {}", operation.status, operation.message.as_deref().unwrap_or_default()));
+    let message = operation.message.as_deref().unwrap_or_default();
+    let is_told_below = operation.all_problems().any(|problem| problem.message.starts_with(message));
+    printer.line(match is_told_below {
+        true => format!("{}.", operation.status),
+        false => format!("{}: {message}", operation.status),
+    });
     printer.troubles(operation);
     Ok(())
 }

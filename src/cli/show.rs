@@ -1,7 +1,6 @@
 //! `keyvault-backup show`.
 
 use clap::Args;
-use indicatif::HumanBytes;
 
 use super::{
     listing,
@@ -14,6 +13,7 @@ use crate::{
     config::connect::{Connections, Role},
     error::Result,
     json,
+    model::{are, counted, size},
     repository::{Selector, manifest::Manifest},
 };
 
@@ -81,7 +81,7 @@ fn print(printer: &Printer, manifest: &Manifest, all_rows: bool) -> Result<()> {
             item.versions.to_string().into(),
             if item.attributes.enabled { "yes" } else { "no" }.into(),
             printer.time(item.attributes.updated).into(),
-            HumanBytes(item.size).to_string().into(),
+            size(item.size).to_string().into(),
             item.stale.as_ref().map_or_else(|| "".into(), |stale| Cell::doubtful(&stale.code)),
         ];
         Ok((item.stale.is_some(), row))
@@ -89,16 +89,17 @@ fn print(printer: &Printer, manifest: &Manifest, all_rows: bool) -> Result<()> {
     let header_row = ["Item", "Version", "Versions", "Enabled", "Updated", "Size", "Stale"];
     listing::print(printer, header_row, items.len(), rows, all_rows)?;
     printer.line(format!(
-        "Backup {} of vault {}, {}, finished {}: {} keys, {} secrets, {} certificates; {} managed items are held by \
-         their certificates.",
+        "Backup {} of vault {}, {}, finished {}: {}, {}, {}; {} {} held by their \
+         certificates.",
         header.backup_id,
         header.vault,
         header.status,
         printer.time(header.finished_at),
-        header.counts.keys,
-        header.counts.secrets,
-        header.counts.certificates,
-        header.counts.managed_skipped
+        counted(header.counts.keys, "key"),
+        counted(header.counts.secrets, "secret"),
+        counted(header.counts.certificates, "certificate"),
+        counted(header.counts.managed_skipped, "managed item"),
+        are(header.counts.managed_skipped)
     ));
     if let Some(guard) = &header.guard {
         printer.line(format!("The guard was up since backup {}: {guard}.", guard.tripped_by));

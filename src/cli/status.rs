@@ -4,7 +4,7 @@ use clap::Args;
 use serde_json::{Value, json};
 
 use super::{
-    known_vaults,
+    known_rows, known_vaults,
     manual::Manual,
     now,
     print::{Cell, End, Printer, status, table},
@@ -73,8 +73,7 @@ impl Status {
     }
 
     pub(super) async fn run_by(self, app: &App, printer: &Printer) -> Result<End> {
-        let vaults = self.vaults.iter().map(|vault| app.name(vault)).collect::<Result<Vec<_>>>()?;
-        let rows = app.vaults(&vaults).await?;
+        let rows = known_rows(app, &self.vaults).await?;
         print(printer, &app.describe(), &rows);
         Ok(End::of_attention(rows.iter().map(|row| Ok(!row.attention.is_empty()))))
     }
@@ -106,7 +105,8 @@ fn print(printer: &Printer, place: &str, rows: &[Coverage]) {
         let counts = row.newest.as_ref().and_then(|(_, header)| header.as_ref().ok()).map(|header| header.counts);
         let number = |number: Option<u64>| number.map_or_else(|| "".into(), Cell::none_is_good);
         let has = |cause| row.attention.iter().any(|reason| reason.cause == cause);
-        let causes: Vec<&str> = row.attention.iter().map(|reason| reason.cause.as_str()).collect();
+        let mut causes: Vec<&str> = row.attention.iter().map(|reason| reason.cause.as_str()).collect();
+        causes.dedup();
         table.add_row([
             row.vault.as_str().into(),
             if row.in_scope { "yes" } else { "no" }.into(),

@@ -3,12 +3,11 @@
 use std::sync::Arc;
 
 use clap::Args;
-use indicatif::HumanBytes;
 use serde_json::json;
 use uuid::Uuid;
 
 use super::{
-    known_vaults,
+    known_rows, known_vaults,
     manual::Manual,
     now,
     print::{Cell, End, Printer, Work, status, table},
@@ -19,7 +18,7 @@ use crate::{
     config::connect::{Connections, Role},
     error::{Error, ErrorKind, Result},
     jobs, json,
-    model::VaultName,
+    model::{VaultName, counted, size},
     operation::Attempts,
     report::{Progress, Status},
     repository::{
@@ -79,10 +78,9 @@ impl Verify {
     }
 
     pub(super) async fn run_by(self, app: &App, printer: &Printer) -> Result<End> {
-        let mut vaults = self.vaults.iter().map(|vault| app.name(vault)).collect::<Result<Vec<_>>>()?;
-        if vaults.is_empty() {
-            vaults = app.vaults(&[]).await?.into_iter().filter(|row| row.backups > 0).map(|row| row.vault).collect();
-        }
+        let rows = known_rows(app, &self.vaults).await?.into_iter();
+        let are_named = !self.vaults.is_empty();
+        let vaults: Vec<VaultName> = rows.filter(|row| are_named || row.backups > 0).map(|row| row.vault).collect();
         if vaults.is_empty() {
             return Err(nothing_to_verify(&app.describe()));
         }
@@ -163,7 +161,7 @@ fn print(printer: &Printer, outcomes: &[Outcome]) {
                 let mut row: Vec<Cell> = vec![vault.as_str().into(), status(operation.status)];
                 row.extend([found.backups, found.sound_backups, found.blobs].map(|count| count.to_string().into()));
                 let damage = if found.damage() > 0 { Cell::bad(found.damage()) } else { "0".into() };
-                row.extend([HumanBytes(found.bytes).to_string().into(), damage, notes.to_string().into()]);
+                row.extend([size(found.bytes).to_string().into(), damage, notes.to_string().into()]);
                 vaults.add_row(row);
             }
             _ => vaults.add_row([vault.as_str().into(), status(Status::Failed)]),
@@ -196,7 +194,8 @@ fn print(printer: &Printer, outcomes: &[Outcome]) {
             Ok((_, Some(found))) => {
                 found.findings.iter().for_each(|finding| printer.complain(&finding.message));
                 if found.more_damage > 0 {
-                    printer.complain(format!("{vault}: there is damage in {} more places.", found.more_damage));
+                    printer
+                        .complain(format!("{vault}: there is damage in {}.", counted(found.more_damage, "more place")));
                 }
             }
             Ok((operation, None)) => printer.troubles(operation),

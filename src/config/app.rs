@@ -89,14 +89,17 @@ impl AppSettings {
             Some("-") => {
                 let mut text = String::new();
                 std::io::stdin().read_to_string(&mut text).map_err(|cause| {
-                    let message = "The function key could not be read from standard input.";
+                    let message = "The function key could not be read from standard input. Put it there, as one line.";
                     Error::invalid("BACKUP_APP_KEY_FILE", message).because(cause)
                 })?;
                 (text, "Standard input")
             }
             Some(path) => {
                 let text = fs::read_to_string(path).map_err(|cause| {
-                    let message = format!("The function key could not be read from the file {path}.");
+                    let message = format!(
+                        "The function key could not be read from the file {path}. Check the path that --app-key-file or \
+                         BACKUP_APP_KEY_FILE gives, and who may read it."
+                    );
                     Error::invalid("BACKUP_APP_KEY_FILE", message).because(cause)
                 })?;
                 (text, "The file of --app-key-file")

@@ -91,9 +91,9 @@ impl Connections {
         Ok(Repository::new(self.store(&self.config.backups, role)?, self.store(&self.config.state, role)?))
     }
 
-    /// Another repository than that of the settings, by the URL of its backups, which `field` gives.
-    pub fn other_repository(&self, field: &str, url: &str, role: Role) -> Result<Repository> {
-        let [backups, state] = self.config.other_repository(field, url)?;
+    /// Another repository than that of the settings, by the URL of its backups, which `flag` gives.
+    pub fn other_repository(&self, flag: &str, url: &str, role: Role) -> Result<Repository> {
+        let [backups, state] = self.config.other_repository(flag, url)?;
         Ok(Repository::new(self.store(&backups, role)?, self.store(&state, role)?))
     }
 

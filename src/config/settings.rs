@@ -17,6 +17,9 @@ pub struct Settings {
     /// Where backups are kept: the URL of a blob container, or of a folder such as file:///mnt/backups.
     #[arg(long, global = true, env = "BACKUP_STORE_URL", value_name = "URL", hide_env_values = true)]
     pub backup_store_url: Option<String>,
+    /// The flag that this command has for that, in which a mistake is told.
+    #[arg(skip)]
+    pub backup_store_flag: Option<&'static str>,
     /// Where leases and operation records are kept [default: BACKUP_STORE_URL with -state added].
     #[arg(long, global = true, env = "STATE_STORE_URL", value_name = "URL", hide_env_values = true)]
     pub state_store_url: Option<String>,

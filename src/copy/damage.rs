@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use crate::{
     error::{Error, ErrorKind},
-    model::{BackupId, ItemId},
+    model::{BackupId, ItemId, counted},
     repository::{
         BackupRef, Repository,
         inspection::{BlobKey, Inspection},
@@ -99,7 +99,7 @@ pub(super) fn in_place(place: &Repository, is_target: bool, error: &Error) -> Er
 pub(super) fn in_target(target: &Repository, item: &Item, inspection: Inspection) -> Error {
     let why = match inspection {
         Inspection::Sound { size } | Inspection::Damaged { size } if size != item.size => {
-            format!("it has {size} bytes instead of {}", item.size)
+            format!("it has {} instead of {}", counted(size, "byte"), item.size)
         }
         Inspection::Sound { .. } | Inspection::Damaged { .. } => {
             "its content does not have the recorded SHA-256".to_owned()

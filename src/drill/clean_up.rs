@@ -12,7 +12,7 @@ use tokio::time::Instant;
 use super::note::Entry;
 use crate::{
     error::{Error, ErrorKind, Result},
-    model::{ItemId, Kind},
+    model::{ItemId, Kind, counted},
     rows::Rows,
     store::Lease,
     vault::{DEADLINE, Vault},
@@ -112,7 +112,7 @@ pub(super) fn error(left: &Left, target: &Vault) -> Option<Error> {
     let message = format!(
         "The drill left {} in vault {}: {}{}. The next drill into it tries again to remove {}; or delete and purge {} \
          yourself. {}",
-        if left.len() == 1 { "one item".to_owned() } else { format!("{} items", left.len()) },
+        counted(left.len() as u64, "item"),
         target.name(),
         names.join(", "),
         if more == 0 { String::new() } else { format!(" and {more} more") },

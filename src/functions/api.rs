@@ -13,7 +13,7 @@ use crate::{
     error::{Error, ErrorKind, Result},
     jobs::{DrillRequest, RestoreRequest},
     json::{self, Body},
-    model::{BackupId, Label, VaultName, filter::ItemFilter},
+    model::{BackupId, Label, VaultName, did_you_mean, filter::ItemFilter},
     repository::{Selector, operation::Operation},
 };
 
@@ -138,6 +138,12 @@ pub(super) fn vaults(request: &HttpRequest, config: &Config) -> Result<Option<Ve
     Ok(Some(vaults))
 }
 
+/// Why nothing is done with a vault that the settings do not name.
+pub(super) fn not_in_scope(vault: &VaultName, config: &Config, to: &str) -> String {
+    let meant = did_you_mean(vault.as_str(), config.vaults.iter().map(VaultName::as_str));
+    format!("Vault {vault} is not in scope; add it to BACKUP_VAULTS to {to}.{meant}")
+}
+
 /// `top` and `after` of a listing.
 pub(super) fn page(request: &HttpRequest) -> Result<(usize, Option<String>)> {
     let top =
@@ -180,8 +186,7 @@ impl StartBackups {
         vaults.sort_unstable();
         vaults.dedup();
         for vault in vaults.iter().filter(|vault| !config.vaults.contains(vault)) {
-            let message = format!("Vault {vault} is not in scope; add it to BACKUP_VAULTS to back it up.");
-            fields.wrong.push(Error::invalid("vaults", message));
+            fields.wrong.push(Error::invalid("vaults", not_in_scope(vault, config, "back it up")));
         }
         if vaults.is_empty() && fields.wrong.is_empty() {
             let message = "There is nothing to back up: BACKUP_VAULTS is empty. Set it to the names of your vaults.";

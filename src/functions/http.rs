@@ -229,12 +229,12 @@ async fn compare_with(
     other: &str,
     with: Option<&VaultName>,
 ) -> Result<Body> {
-    let scope = &connections.config().vaults;
+    let config = connections.config();
     let vault = with.unwrap_or(&backup.vault);
     let against = if other == "live" {
         // A function key must not reach a vault of which somebody has only written that it has a backup.
-        if !scope.contains(vault) {
-            let message = format!("Vault {vault} is not in scope; add it to BACKUP_VAULTS to compare it.");
+        if !config.vaults.contains(vault) {
+            let message = api::not_in_scope(vault, config, "compare it");
             let (kind, field) = match with {
                 Some(_) => (ErrorKind::Forbidden, "with"),
                 None => (ErrorKind::InvalidInput, "compare"),

@@ -14,7 +14,7 @@ use crate::{
     event,
     events::name,
     jobs::{self, BackupRequest, DrillRequest, RestoreRequest},
-    model::{Label, Timestamp, VaultName},
+    model::{Label, Timestamp, VaultName, counted},
     operation::Attempts,
     report::Progress,
     repository::operation::{Operation, OperationKind},
@@ -104,10 +104,7 @@ pub(super) fn start(connections: &Connections, kind: OperationKind, now: Timesta
             encode(&JobMessage::new(operation_id, kind, vault, now))
         })
         .collect();
-    let line = match messages.len() {
-        1 => format!("Asked for the {} of one vault.", kind.as_str()),
-        count => format!("Asked for the {} of {count} vaults.", kind.as_str()),
-    };
+    let line = format!("Asked for the {} of {}.", kind.as_str(), counted(messages.len() as u64, "vault"));
     let mut reply = Reply::default().log(line);
     if kind == OperationKind::Verify
         && let Some(first) = next_drill(connections.config(), Uuid::new_v4(), None, now)

@@ -12,7 +12,7 @@ use crate::{
     error::Result,
     event,
     events::name,
-    model::{BackupId, ItemId, Timestamp, VaultName},
+    model::{BackupId, ItemId, Timestamp, VaultName, are, counted},
     operation::{Attempts, Done, attempt},
     report::{ItemReport, Outcome, Problem, Progress, Status},
     repository::{manifest::Header, operation::Operation},
@@ -90,14 +90,20 @@ fn backup_done(header: &Header) -> Result<Done> {
         }
     }
     let mut message = format!(
-        "Backup {} holds {} items: {} read, {} unchanged.",
+        "Backup {} holds {}: {} read, {} unchanged.",
         header.backup_id,
-        counts.items(),
+        counted(counts.items(), "item"),
         counts.read,
         counts.carried_over
     );
     if counts.stale + counts.missing > 0 {
-        message.push_str(&format!(" {} are older copies, {} are missing.", counts.stale, counts.missing));
+        message.push_str(&format!(
+            " {} {} there as an older copy, {} {} missing.",
+            counts.stale,
+            are(counts.stale),
+            counts.missing,
+            are(counts.missing)
+        ));
     }
     if let Some(guard) = &header.guard {
         message.push_str(&format!(

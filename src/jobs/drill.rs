@@ -10,7 +10,7 @@ use crate::{
     error::{Error, ErrorKind, Result},
     event,
     events::name,
-    model::{BackupId, Timestamp, VaultName},
+    model::{BackupId, Timestamp, VaultName, counted, were},
     operation::{Attempts, Done, attempt},
     report::{Progress, Status},
     repository::operation::Operation,
@@ -76,8 +76,8 @@ pub async fn give_up_drill(
     let target = operation.target_vault.clone();
     let last = operation.problems.first().map(|problem| format!(" The last one: {}", problem.message));
     let message = format!(
-        "The drill was begun {} times and did not come to an end.{} The next drill removes what it may have left.",
-        operation.attempts,
+        "The drill was begun {} and did not come to an end.{} The next drill removes what it may have left.",
+        counted(operation.attempts.into(), "time"),
         last.unwrap_or_default()
     );
     let work = async { Err(Error::new(ErrorKind::Unavailable, message)) };
@@ -106,20 +106,23 @@ fn drill_done(vault: &VaultName, target: &VaultName, evidence: Evidence) -> Done
     let Evidence { backup_id, status, measured, items, problems } = evidence;
     let failed = items.len() as u64;
     let counts = [("restored", measured.items.saturating_sub(failed)), ("failed", failed)];
-    let how_many = if measured.items == measured.items_in_backup {
-        format!("all {} items", measured.items)
-    } else {
-        format!("{} of {} items", measured.items, measured.items_in_backup)
+    let how_many = match (measured.items, measured.items_in_backup) {
+        (1, 1) => "its only item".to_owned(),
+        (items, all) if items == all => format!("all {items} items"),
+        (items, all) => format!("{items} of {}", counted(all, "item")),
     };
+    let they_were = if measured.items == 1 { "it was" } else { "they were" };
     let outcome = match status {
-        Status::Succeeded => "came back as they were backed up".to_owned(),
-        _ if failed > 0 => format!("were tried, and {failed} did not come back as they were backed up"),
-        _ => "came back as they were backed up, but something else is wrong".to_owned(),
+        Status::Succeeded => format!("came back as {they_were} backed up"),
+        _ if failed > 0 => {
+            format!("{} tried, and {failed} did not come back as {they_were} backed up", were(measured.items))
+        }
+        _ => format!("came back as {they_were} backed up, but something else is wrong"),
     };
     let message = format!(
-        "Backup {backup_id} of vault {vault} was drilled in vault {target}: {how_many} {outcome}. The recovery took {} \
-         seconds.",
-        measured.recovery_seconds
+        "Backup {backup_id} of vault {vault} was drilled in vault {target}: {how_many} {outcome}. The recovery took \
+         {}.",
+        counted(measured.recovery_seconds, "second")
     );
     Done {
         status,

@@ -7,7 +7,7 @@ use crate::{
     error::Result,
     event,
     events::name,
-    model::{Timestamp, VaultName},
+    model::{Timestamp, VaultName, are, counted, size},
     operation::{Attempts, Done, attempt},
     report::{Problem, Progress, Status},
     repository::{
@@ -49,21 +49,28 @@ fn done(findings: &Findings) -> Done {
     let Findings { backups, sound_backups, blobs, bytes, .. } = *findings;
     let (damage, notes) = (findings.damage(), findings.findings.iter().filter(|finding| !finding.is_damage()).count());
     let vault = &findings.vault;
-    let read = format!("{blobs} item blobs ({bytes} bytes) were checked");
+    let checked = format!("{} ({}) checked", counted(blobs, "item blob"), size(bytes));
     let (status, message) = match backups - sound_backups {
-        0 => (Status::Succeeded, format!("All {backups} backups of vault {vault} are sound: {read}.")),
+        0 if backups == 1 => (Status::Succeeded, format!("The only backup of vault {vault} is sound: {checked}.")),
+        0 => (Status::Succeeded, format!("All {backups} backups of vault {vault} are sound: {checked}.")),
         damaged => {
             let status = if sound_backups > 0 { Status::PartiallySucceeded } else { Status::Failed };
-            let message =
-                format!("{damaged} of {backups} backups of vault {vault} are damaged in {damage} places: {read}.");
+            let message = format!(
+                "{damaged} of {} of vault {vault} {} damaged in {}: {checked}.",
+                counted(backups, "backup"),
+                are(damaged),
+                counted(damage, "place")
+            );
             (status, message)
         }
     };
     let mut problems: Vec<Problem> =
         findings.findings.iter().filter(|finding| finding.is_damage()).take(MOST_PROBLEMS).map(problem).collect();
     if let Some(more) = damage.checked_sub(problems.len() as u64).filter(|more| *more > 0) {
-        let message =
-            format!("There is damage in {more} more places; `keyvault-backup verify {vault}` lists more of it.");
+        let message = format!(
+            "There is damage in {}; `keyvault-backup verify {vault}` lists more of it.",
+            counted(more, "more place")
+        );
         problems.push(Problem { code: "Corrupt".to_owned(), message, target: None });
     }
     let counts = [

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use super::{Repository, manifest::Guard, names, records::decode};
 use crate::{
     error::{Error, ErrorKind, Result},
-    model::{BackupId, Timestamp, VaultName},
+    model::{BackupId, Timestamp, VaultName, are, counted, were},
     store::Create,
 };
 
@@ -115,7 +115,10 @@ impl fmt::Display for Guard {
         let Self { compared_with, items, deleted, disabled, .. } = self;
         write!(
             f,
-            "of {items} items compared with backup {compared_with}, {deleted} are gone and {disabled} were disabled"
+            "of {} compared with backup {compared_with}, {deleted} {} gone and {disabled} {} disabled",
+            counted(*items, "item"),
+            are(*deleted),
+            were(*disabled)
         )
     }
 }

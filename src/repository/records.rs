@@ -225,7 +225,8 @@ fn damaged(name: &str, cause: serde_json::Error) -> Error {
 fn unknown(id: Uuid, error: Error) -> Error {
     match error.kind() {
         ErrorKind::NotFound => {
-            Error::new(ErrorKind::NotFound, format!("There is no operation {id}.")).at("id").because(error)
+            let message = format!("There is no operation {id}. `keyvault-backup operations` lists the newest.");
+            Error::new(ErrorKind::NotFound, message).at("id")
         }
         _ => error,
     }

@@ -12,7 +12,7 @@ use tokio::{sync::OnceCell, task::coop::consume_budget};
 use super::{OnConflict, OnDeleted, Options, execute::differences};
 use crate::{
     error::{Error, ErrorKind, Result},
-    model::{BackupId, ItemId, Kind, VaultName, did_you_mean, filter::ItemFilter},
+    model::{BackupId, ItemId, Kind, VaultName, counted, did_you_mean, filter::ItemFilter},
     repository::{
         items::Items,
         manifest::{Item, Manifest},
@@ -112,7 +112,7 @@ impl Plan {
                 "Nothing was restored into vault {}, because {} cannot be restored and conflicts are to fail the \
                  restore; the first is {}: {} Choose items, or skip conflicts.",
                 self.target_vault,
-                if count == 1 { "one item".to_owned() } else { format!("{count} items") },
+                counted(count, "item"),
                 first.item,
                 first.reason.as_deref().unwrap_or("its name is in use.")
             );
@@ -158,17 +158,18 @@ pub async fn plan(manifest: &Manifest, target: &Vault, options: &Options) -> Res
 /// For how many patterns that match nothing something like them is looked for.
 const SUGGESTIONS: usize = 3;
 
-/// The items that are to be restored. Patterns that match nothing are a mistake.
+/// The items that are to be restored. Patterns that match nothing are a mistake, also where there is nothing to match: who
+/// names an item must not hear that all is done.
 pub fn chosen(manifest: &Manifest, filter: &ItemFilter) -> Result<Items> {
     let chosen = manifest.items.filtered(|_, id| filter.matches(id));
-    if chosen.is_empty() && !manifest.items.is_empty() {
+    if chosen.is_empty() && !(manifest.items.is_empty() && filter.patterns().is_empty()) {
         let names: Vec<String> = manifest.items.ids().map(|id| id.to_string()).collect();
         let wanted = filter.patterns().iter().filter(|pattern| !pattern.starts_with('!'));
         let message = format!(
-            "No item of backup {} matches {}. `keyvault-backup show` lists its {} items.{}",
+            "No item of backup {} matches {}. `keyvault-backup show` lists its {}.{}",
             manifest.header.backup_id,
             filter.patterns().join(", "),
-            manifest.items.len(),
+            counted(manifest.items.len() as u64, "item"),
             // A suggestion looks at every name, and there may be many patterns.
             wanted.take(SUGGESTIONS).map(|pattern| did_you_mean(pattern, &names)).collect::<String>()
         );

@@ -35,6 +35,7 @@ use self::refusal::{Answer, Deed, explain};
 use self::retry::{deadline, with_retries};
 use super::{Content, Create, Entry, LEASE, Lease, Store, check_name};
 use crate::error::{Error, ErrorKind, Result};
+use crate::model::counted;
 
 /// A blob container.
 pub struct AzureStore {
@@ -151,7 +152,7 @@ impl AzureStore {
             }
             Err(azure_core::Error::with_message(
                 Cause::Io,
-                format!("The answer ended after {} bytes instead of {promised:?}.", bytes.len()),
+                format!("The answer ended after {} instead of {promised:?}.", counted(bytes.len() as u64, "byte")),
             ))
         });
         match reading.await {

@@ -15,6 +15,7 @@ use std::fs::{self, DirBuilder, File, OpenOptions, TryLockError};
 use std::io::{self, ErrorKind as Cause, Read, Seek, SeekFrom, Write};
 use std::ops::Range;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
 
@@ -51,12 +52,13 @@ pub struct LocalStore {
 }
 
 impl LocalStore {
-    /// Opens the store in `directory`, which is made when missing, with access for its owner only: what is stored are
-    /// secrets. Removes what writers left behind that were killed more than a day ago.
+    /// Opens the store in `directory`. Where that is missing nothing is stored: the first blob makes it, with access for
+    /// its owner only, because what is stored are secrets. Removes what writers left behind that were killed more than a
+    /// day ago, as far as this user may: who only reads needs no right to write.
     ///
     /// # Errors
     ///
-    /// `InvalidInput` when this is not a directory, `Forbidden` without the right to write to it.
+    /// `InvalidInput` when this is not a directory, `Forbidden` without the right to look at it.
     pub fn open(directory: impl AsRef<Path>) -> Result<Self> {
         let opened = std::path::absolute(directory.as_ref()).and_then(Directory::open);
         match opened {
@@ -102,11 +104,15 @@ impl Store for LocalStore {
 
     fn list(&self, prefix: &str, after: Option<&str>) -> BoxStream<'_, Result<Entry>> {
         let walk = Walk::new(&self.directory.root, prefix, after);
-        let target = self.describe();
+        let (directory, target) = (self.directory.clone(), self.describe());
         stream::try_unfold(walk, move |mut walk| {
-            let target = target.clone();
+            let (directory, target) = (directory.clone(), target.clone());
             async move {
-                let (batch, walk) = blocking("list", target, move || Ok((walk.next_batch()?, walk))).await?;
+                let next = move || {
+                    let batch = if directory.is_yet_to_be_made() { Vec::new() } else { walk.next_batch()? };
+                    Ok((batch, walk))
+                };
+                let (batch, walk) = blocking("list", target, next).await?;
                 Ok::<_, Error>((!batch.is_empty()).then(|| (stream::iter(batch.into_iter().map(Ok)), walk)))
             }
         })
@@ -115,8 +121,11 @@ impl Store for LocalStore {
     }
 
     fn folders(&self, prefix: &str) -> BoxStream<'_, Result<String>> {
-        let (root, prefix) = (self.directory.root.clone(), prefix.to_owned());
-        stream::once(blocking("list", self.describe(), move || walk::folders(&root, &prefix)))
+        let (directory, prefix) = (self.directory.clone(), prefix.to_owned());
+        let folders = move || {
+            if directory.is_yet_to_be_made() { Ok(Vec::new()) } else { walk::folders(&directory.root, &prefix) }
+        };
+        stream::once(blocking("list", self.describe(), folders))
             .map_ok(|folders| stream::iter(folders.into_iter().map(Ok)))
             .try_flatten()
             .boxed()
@@ -164,22 +173,40 @@ struct Directory {
     root: PathBuf,
     /// Directories whose own entry is known to be on the disk, which spares syncing it with every blob.
     settled: Mutex<HashSet<PathBuf>>,
+    /// Whether the root was ever there. From then on it must be, or a disk that is gone would look like an empty store.
+    was_there: AtomicBool,
 }
 
 impl Directory {
     fn open(root: PathBuf) -> io::Result<Self> {
-        let directory = Self { root, settled: Mutex::default() };
-        let partial = directory.root.join(PARTIAL);
-        directory.make_folder(&partial)?;
-        for entry in fs::read_dir(partial)? {
-            let entry = entry?;
+        let was_there = match fs::metadata(&root) {
+            Ok(found) if !found.is_dir() => return Err(Cause::NotADirectory.into()),
+            Err(error) if error.kind() != Cause::NotFound => return Err(error),
+            found => AtomicBool::new(found.is_ok()),
+        };
+        for entry in fs::read_dir(root.join(PARTIAL)).into_iter().flatten().flatten() {
             let written = entry.metadata().and_then(|metadata| metadata.modified());
             let age = written.ok().and_then(|written| SystemTime::now().duration_since(written).ok());
             if age.is_some_and(|age| age > LEFTOVER) {
-                absent_is_fine(fs::remove_file(entry.path()))?;
+                // They do no harm, and the next who may write has them removed.
+                let _ = fs::remove_file(entry.path());
             }
         }
-        Ok(directory)
+        if was_there.load(Ordering::Relaxed) {
+            fs::read_dir(&root)?;
+        }
+        Ok(Self { root, settled: Mutex::default(), was_there })
+    }
+
+    /// Nothing was ever stored here.
+    fn is_yet_to_be_made(&self) -> bool {
+        match fs::metadata(&self.root) {
+            Err(error) if error.kind() == Cause::NotFound => !self.was_there.load(Ordering::Relaxed),
+            _ => {
+                self.was_there.store(true, Ordering::Relaxed);
+                false
+            }
+        }
     }
 
     fn create(&self, name: &str, content: &Content) -> io::Result<Create> {
@@ -378,9 +405,10 @@ fn private_file() -> OpenOptions {
 fn refusal(doing: &str, target: &str, error: io::Error) -> Error {
     let (kind, advice) = match error.kind() {
         Cause::NotFound => (ErrorKind::NotFound, "It does not exist."),
-        Cause::PermissionDenied | Cause::ReadOnlyFilesystem => {
-            (ErrorKind::Forbidden, "This user may not: check the owner and mode of the directory.")
-        }
+        Cause::PermissionDenied | Cause::ReadOnlyFilesystem => (
+            ErrorKind::Forbidden,
+            "This user may not: check the owner and mode of the directory, and whether the disk is mounted read-only.",
+        ),
         Cause::StorageFull | Cause::QuotaExceeded => {
             (ErrorKind::Refused, "The disk is full: make space, then run this again.")
         }

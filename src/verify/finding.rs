@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use super::index::{Index, Key};
 use crate::{
     error::{Error, ErrorKind},
-    model::BackupId,
+    model::{BackupId, are, counted, size},
     repository::{
         BackupRef,
         findings::{Finding, Wrong},
@@ -107,7 +107,7 @@ impl Damage {
 fn of_item(backup: &BackupRef, item: Item, inspection: Option<Inspection>) -> Finding {
     let (finding, why) = match inspection {
         Some(Inspection::Sound { size } | Inspection::Damaged { size }) if size != item.size => {
-            (Wrong::WrongSize, format!("it has {size} bytes instead of {}", item.size))
+            (Wrong::WrongSize, format!("it has {} instead of {}", counted(size, "byte"), item.size))
         }
         Some(Inspection::Sound { .. } | Inspection::Damaged { .. }) => {
             (Wrong::WrongContent, "its content does not have the recorded SHA-256".to_owned())
@@ -157,18 +157,16 @@ impl Group {
         let (finding, message) = say(&self);
         (!self.is_empty()).then_some(note(finding, self.first, message))
     }
-
-    fn counted(&self, one: &str, many: &str) -> String {
-        format!("{} {}", self.count, if self.count == 1 { one } else { many })
-    }
 }
 
 /// Item blobs older than a day that no backup names.
 pub(super) fn unnamed(group: &Group) -> (Wrong, String) {
     let message = format!(
-        "{} older than a day and needed by no backup ({} bytes; the first is {}). A run that was given up or a backup that          was removed left them; they do no harm. `keyvault-backup prune` removes them.",
-        group.counted("item blob is", "item blobs are"),
-        group.bytes,
+        "{} {} older than a day and needed by no backup ({}; the first is {}). A run that was given up or a backup that was \
+         removed left them; they do no harm. `keyvault-backup prune` removes them.",
+        counted(group.count, "item blob"),
+        are(group.count),
+        size(group.bytes),
         group.first
     );
     (Wrong::UnnamedBlobs, message)
@@ -177,10 +175,11 @@ pub(super) fn unnamed(group: &Group) -> (Wrong, String) {
 /// Blobs that are not ours.
 pub(super) fn unknown(group: &Group) -> (Wrong, String) {
     let message = format!(
-        "{} there that this program does not write under such names ({} bytes; the first is {}). Nothing uses them. Find \
-         out who put them there.",
-        group.counted("blob is", "blobs are"),
-        group.bytes,
+        "{} {} there that this program does not write under such names ({}; the first is {}). Nothing uses them. Find out \
+         who put them there.",
+        counted(group.count, "blob"),
+        are(group.count),
+        size(group.bytes),
         group.first
     );
     (Wrong::UnknownNames, message)

@@ -157,6 +157,7 @@ async fn a_flag_stands_above_the_environment() {
     let elsewhere = format!("file://{}/elsewhere", azure.folder().display());
     let list = azure.run(&["--backup-store-url", &elsewhere, "list"]).await;
     assert!(list.code == 0 && list.stdout.contains("There is no backup in"), "{list:?}");
+    assert!(!azure.folder().join("elsewhere").exists(), "what is only looked for is not made");
 }
 
 #[tokio::test]

@@ -6,6 +6,7 @@ mod help;
 mod installed;
 mod json_output;
 mod reference;
+mod words;
 
 use std::collections::BTreeSet;
 

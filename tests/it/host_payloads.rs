@@ -252,7 +252,7 @@ async fn the_first_probe_is_answered_before_anything_slow_is_touched() {
         }
     };
     tokio::time::timeout(LIMIT, read).await.expect("the certificates are read");
-    assert!(azure.backups().exists());
+    assert!(azure.state().exists());
     assert_eq!(answer(handler.client.get(handler.url(""))).await.status, 200, "probes are answered meanwhile");
     invocation.abort();
 }

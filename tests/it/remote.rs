@@ -21,7 +21,7 @@ fn environment(app: &App) -> Settings {
 }
 
 /// Runs a command in that environment. Whatever it prints, the key is not in it.
-async fn by_app(app: &App, arguments: &[&str]) -> Ran {
+pub(crate) async fn by_app(app: &App, arguments: &[&str]) -> Ran {
     let ran = run(&environment(app), arguments).await;
     assert!(!ran.stdout.contains(FUNCTION_KEY) && !ran.stderr.contains(FUNCTION_KEY), "{ran:?}");
     ran

@@ -163,7 +163,7 @@ fn without_what_varies(words: &[&str]) -> Vec<String> {
     let varies = |index: usize| {
         let word = words[index];
         let next = words.get(index + 1).copied().unwrap_or_default();
-        let measured = ["second", "min", "KiB", "byte"].iter().any(|unit| next.starts_with(unit));
+        let measured = ["second", "min", "KiB", "B)"].iter().any(|unit| next.starts_with(unit));
         let id_or_time = word.starts_with("20") && word.len() > 3 || word.len() > 9 && !word.contains('/');
         let blob = word.contains("/items/20");
         word.contains(|letter: char| letter.is_ascii_digit())

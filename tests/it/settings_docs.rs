@@ -38,6 +38,7 @@ fn the_example_of_local_settings_holds_every_setting_and_the_defaults() {
         backup_vaults: value("BACKUP_VAULTS"),
         backup_items: value("BACKUP_ITEMS"),
         backup_store_url: value("BACKUP_STORE_URL"),
+        backup_store_flag: None,
         state_store_url: value("STATE_STORE_URL"),
         backup_full_every_days: value("BACKUP_FULL_EVERY_DAYS"),
         backup_requests_per_second: value("BACKUP_REQUESTS_PER_SECOND"),

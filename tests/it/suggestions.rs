@@ -1,6 +1,6 @@
 //! What may have been meant, when a name is not known: names only, never more.
 
-use crate::local_azure::LocalAzure;
+use crate::{local_azure::LocalAzure, remote::by_app};
 
 #[tokio::test]
 async fn a_slip_in_the_name_of_a_vault_a_backup_or_an_item_is_answered_with_the_nearest_name() {
@@ -38,4 +38,37 @@ async fn a_slip_in_the_name_of_a_vault_a_backup_or_an_item_is_answered_with_the_
     }
     let far = azure.run(&["show", "fabrikam"]).await;
     assert!(far.code == 4 && !far.stderr.contains("Did you mean"), "{far:?}");
+}
+
+/// Somebody who has the key of the app and nothing else.
+#[tokio::test]
+async fn the_app_answers_a_slip_in_the_name_of_a_vault_in_the_same_way() {
+    let azure = LocalAzure::with(&["contoso-prod", "contoso-dr"]).await;
+    azure.vaults.seed("contoso-prod", 3);
+    assert_eq!(azure.run(&["backup"]).await.code, 0);
+    let app = azure.app_with(&[("BACKUP_KEEP", "last=1")]).await;
+    let asked = azure.vaults.requests().len();
+    for (arguments, code) in [
+        (&["list", "contoso-prdo"][..], 4),
+        (&["show", "contoso-prdo"], 4),
+        (&["status", "contoso-prdo"], 4),
+        (&["status", "contoso-prod", "contoso-prdo"], 4),
+        (&["guard", "contoso-prdo"], 4),
+        (&["guard", "acknowledge", "contoso-prdo", "--yes"], 4),
+        (&["verify", "contoso-prdo"], 4),
+        (&["prune", "contoso-prdo", "--dry-run"], 4),
+        (&["diff", "contoso-prdo"], 4),
+        (&["diff", "contoso-prod", "--live", "--with", "contoso-prdo"], 6),
+        (&["restore", "contoso-prdo", "--to", "contoso-dr"], 4),
+        (&["backup", "contoso-prdo"], 2),
+    ] {
+        let ran = by_app(&app, arguments).await;
+        assert_eq!(ran.code, code, "{arguments:?}: {ran:?}");
+        assert!(ran.stderr.contains("Did you mean contoso-prod?"), "{arguments:?}: {ran:?}");
+    }
+    let far = by_app(&app, &["status", "fabrikam"]).await;
+    assert!(far.code == 3 && !far.stderr.contains("Did you mean"), "{far:?}");
+    assert_eq!(azure.vaults.requests().len(), asked, "nothing was begun");
+    let own = azure.run(&["guard", "acknowledge", "contoso-prdo", "--yes"]).await;
+    assert!(own.code == 4 && own.stderr.contains("Did you mean contoso-prod?"), "{own:?}");
 }

@@ -187,7 +187,7 @@ async fn a_handler_without_a_traceparent_works_as_well() {
     let body = json!({ "Data": { "timer": "{}" }, "Metadata": { "sys": { "MethodName": "BackupTimer" } } });
     for traceparent in [None, Some("00-nonsense"), Some("")] {
         let answer = handler.post("BackupTimer", traceparent, &body).await;
-        assert!(answer.contains("Asked for the backup of one vault"), "{traceparent:?} {answer}");
+        assert!(answer.contains("Asked for the backup of 1 vault"), "{traceparent:?} {answer}");
     }
     collector.wait_until(|received| received.spans().len() >= 3).await;
     for span in collector.received().spans() {

@@ -12,15 +12,13 @@ use std::{
 
 use clap::ValueEnum;
 use console::Term;
-use indicatif::{
-    HumanBytes, HumanCount, HumanDuration, MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle, TermLike,
-};
+use indicatif::{HumanCount, HumanDuration, MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle, TermLike};
 use serde_json::{Value, json};
 use tokio::{task::JoinHandle, time::Instant};
 use uuid::Uuid;
 
 use crate::{
-    model::VaultName,
+    model::{VaultName, size},
     report::Progress,
     vault::pacing::{Pacing, Traffic},
 };
@@ -375,7 +373,7 @@ impl Rates {
                     parts.push("throttled".to_owned());
                 }
             }
-            None if look.bytes > 0 => parts.push(format!("{}/s", HumanBytes(rate(first.2, last.2) as u64))),
+            None if look.bytes > 0 => parts.push(format!("{}/s", size(rate(first.2, last.2) as u64))),
             None => (),
         }
         if look.done > 0 && look.done < look.total {

@@ -13,7 +13,7 @@ use keyvault_backup::{
     backup,
     copy::{self, Copy, Fate},
     error::ErrorKind,
-    model::VaultName,
+    model::{VaultName, counted},
     prune::{self, Choice, Prune},
     report::Progress,
     repository::{Lock, Repository, Selector},
@@ -197,7 +197,10 @@ async fn a_copy_that_loses_its_lease_makes_no_backup_exist() {
                 assert!(sound < 3, "at {at}");
                 assert_eq!(error.kind(), ErrorKind::Unavailable);
                 assert!(error.message().contains("lost its lease"), "{error}");
-                assert!(error.message().contains(&format!("stopped after {sound} backups")), "{error}");
+                assert!(
+                    error.message().contains(&format!("stopped after {}", counted(sound as u64, "backup"))),
+                    "{error}"
+                );
             }
         }
         assert_eq!(copy_to(&world, &place).await.count(Fate::Copied), 3 - sound);

@@ -79,14 +79,14 @@ async fn what_somebody_changed_in_the_drill_vault_fails_the_drill_and_is_left_al
     let target = world.vault_through(TARGET, &transport, Pacing::new(10_000.0));
     let evidence = drill_from(&world, &target, Uuid::new_v4(), &options()).await.unwrap();
     assert_eq!(evidence.status, Status::Failed);
-    assert!(said(&evidence).contains("The drill left one item in vault contoso-drill: secrets/apple."), "{evidence:?}");
+    assert!(said(&evidence).contains("The drill left 1 item in vault contoso-drill: secrets/apple."), "{evidence:?}");
     assert!(said(&evidence).contains("which the drill did not restore"), "{evidence:?}");
     let after = world.vaults.snapshot(TARGET);
     assert_eq!(after.items.keys().cloned().collect::<Vec<_>>(), [(Kind::Secret, "apple".to_owned())]);
     assert_eq!(after.items.values().next().unwrap().versions.len(), 4);
 
     let error = drill(&world, &options()).await.unwrap_err();
-    assert!(error.message().contains("The drill left one item"), "{error}");
+    assert!(error.message().contains("The drill left 1 item"), "{error}");
     assert_eq!(after.differences(&world.vaults.snapshot(TARGET)), Vec::<String>::new());
     // A person tidies up.
     world.vaults.delete_now(TARGET, Kind::Secret, "apple");
@@ -129,7 +129,7 @@ async fn a_clean_up_that_is_refused_fails_the_drill_and_the_next_one_does_it() {
         world.vaults.add_fault(refused);
         let evidence = drill(&world, &options()).await.unwrap();
         assert_eq!((evidence.status, evidence.items.len()), (Status::Failed, 0), "{verb:?}");
-        assert!(said(&evidence).contains("The drill left one item in vault contoso-drill: secrets/apple."));
+        assert!(said(&evidence).contains("The drill left 1 item in vault contoso-drill: secrets/apple."));
         let left = world.vaults.snapshot(TARGET);
         assert_eq!(left.items.keys().cloned().collect::<Vec<_>>(), [(Kind::Secret, "apple".to_owned())]);
 

@@ -52,7 +52,9 @@ async fn a_backup_that_the_container_keeps_keeps_its_blobs_although_they_could_b
     assert_eq!(ids(&world).await, all[3..], "the oldest three are out of the period");
     assert_eq!((report.backups, report.protected_backups, report.protected_until), (3, 3, None));
     assert_eq!(report.blobs, 3, "the apples of three days");
-    assert!(plan.describe(&report).contains("3 backups and no item blob are kept by the container's"), "{report:?}");
+    assert_eq!(why(&plan, &all[3]), "kept by policy", "what was to go and stays is not told as removed");
+    assert_eq!(plan.removed().count() as u64, report.backups);
+    assert!(plan.describe(&report).contains("3 backups and 0 item blobs are kept by the container's"), "{report:?}");
     assert_whole(&world).await;
     world.pass(4 * DAY);
     prune_in(&world, &repository, &by_policy("last=1")).await;

@@ -81,7 +81,7 @@ async fn a_prune_that_loses_its_lease_stops() {
     let mut stopped = 0;
     for deletions in 0.. {
         let world = world_with_backups(5).await;
-        let plan = super::plan(&world, &by_policy("last=1")).await;
+        let mut plan = super::plan(&world, &by_policy("last=1")).await;
         let before = world.blobs().await.len();
         let checks = AtomicUsize::new(0);
         let still_locked = || checks.fetch_add(1, Ordering::Relaxed) < deletions;

@@ -236,7 +236,7 @@ async fn a_prune_that_fails_is_told_and_turns_no_good_backup_into_a_failed_one()
     let account = Account::open().await;
     account.storage.grant(&account.prune, &account.storage.backups(), &[READ]);
     let app = account.azure.app_with(&account.changes()).await;
-    for said in ["Retention removed no backup", "Retention failed, and the next backup tries again: Could not delete"] {
+    for said in ["Retention removed 0 backups", "Retention failed, and the next backup tries again: Could not delete"] {
         let ended = app.run("api/backups", &json!({ "full": true })).await;
         assert_eq!(ended["status"], "Succeeded", "{ended}");
         assert!(ended["message"].as_str().unwrap().contains(said), "{ended}");

@@ -33,6 +33,7 @@ async fn what_a_killed_writer_left_is_never_a_blob_and_goes_when_it_is_old() {
     let place = tempfile::tempdir().unwrap();
     let store = LocalStore::open(place.path()).unwrap();
     let partial = place.path().join(".+partial");
+    fs::create_dir(&partial).unwrap();
     fs::create_dir_all(place.path().join("empty/folder")).unwrap();
     for (name, age) in [("old", 25), ("young", 23)] {
         let file = fs::File::create(partial.join(name)).unwrap();
@@ -73,10 +74,36 @@ async fn files_that_are_not_ours_are_left_out() {
 #[tokio::test]
 async fn a_store_that_vanished_is_an_error_and_not_an_empty_store() {
     let place = tempfile::tempdir().unwrap();
-    let store = LocalStore::open(place.path().join("store")).unwrap();
-    fs::remove_dir_all(place.path().join("store")).unwrap();
-    let error = store.list("", None).try_collect::<Vec<_>>().await.unwrap_err();
-    assert_eq!(error.kind(), ErrorKind::NotFound, "{error:?}");
+    let root = place.path().join("store");
+    let store = LocalStore::open(&root).unwrap();
+    store.create("a", "x".into()).await.unwrap();
+    let later = LocalStore::open(&root).unwrap();
+    for store in [store, later] {
+        assert_eq!(names(&store, "", None).await, ["a"]);
+        let away = place.path().join("away");
+        fs::rename(&root, &away).unwrap();
+        let error = store.list("", None).try_collect::<Vec<_>>().await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::NotFound, "{error:?}");
+        let error = store.folders("").try_collect::<Vec<_>>().await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::NotFound, "{error:?}");
+        fs::rename(&away, &root).unwrap();
+    }
+}
+
+#[tokio::test]
+async fn who_only_reads_makes_nothing() {
+    let place = tempfile::tempdir().unwrap();
+    let root = place.path().join("store");
+    let store = LocalStore::open(&root).unwrap();
+    assert_eq!(names(&store, "", None).await, [""; 0]);
+    assert_eq!(folders(&store, "").await, [""; 0]);
+    assert_eq!(store.read("a").await.unwrap_err().kind(), ErrorKind::NotFound);
+    store.delete("a").await.unwrap();
+    assert!(!root.exists());
+    fs::create_dir(&root).unwrap();
+    let store = LocalStore::open(&root).unwrap();
+    assert_eq!(names(&store, "", None).await, [""; 0]);
+    assert_eq!(fs::read_dir(&root).unwrap().count(), 0);
 }
 
 #[tokio::test]

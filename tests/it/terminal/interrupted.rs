@@ -1,5 +1,7 @@
 //! Ctrl-C while a command is at work: what was done is said, and the next command goes on.
 
+use std::{fs, process::Command};
+
 use super::{CTRL_C, SLOW, Terminal, WIDE, vault_of};
 
 #[tokio::test]
@@ -57,5 +59,28 @@ async fn a_command_that_only_looks_stops_too_and_says_that_nothing_was_changed()
         let ended = terminal.end().await;
         assert_eq!(ended.code, 130, "{ended:?}");
         assert!(ended.screen.contains("Stopped.\nNothing was changed."), "{}", ended.screen);
+    }
+}
+
+#[tokio::test]
+async fn who_asks_twice_does_not_wait_for_a_disk_that_hangs() {
+    let azure = vault_of(5).await;
+    assert_eq!(azure.run(&["backup"]).await.code, 0);
+    // Whoever opens a pipe that nobody writes to waits for ever, as on a network file system whose server is gone.
+    let blob = azure.items("contoso-prod").pop().unwrap();
+    fs::remove_file(&blob).unwrap();
+    assert!(Command::new("mkfifo").arg(&blob).status().unwrap().success());
+    for output in ["table", "json"] {
+        let target = format!("file://{}", azure.folder().join(output).display());
+        let copy = ["copy", "--to", &target, "--output", output];
+        let mut terminal = Terminal::start(&azure, &[], &copy, WIDE);
+        terminal.wait_for_done(4, 5).await;
+        terminal.press(CTRL_C).await;
+        terminal.wait_for("it copies only what is missing.").await;
+        terminal.press(CTRL_C).await;
+        let ended = terminal.end().await;
+        assert_eq!(ended.code, 130, "{ended:?}");
+        assert_eq!(ended.screen.matches("Ended at once, which damages nothing: ").count(), 1, "{}", ended.screen);
+        assert_eq!(ended.screen.matches("Stopped.").count(), 1, "{}", ended.screen);
     }
 }

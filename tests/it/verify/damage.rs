@@ -281,7 +281,7 @@ async fn blobs_with_names_of_somebody_else_are_one_finding_and_no_damage() {
     let [note] = &found.findings[..] else { panic!("{found:#?}") };
     assert_eq!((note.finding, note.is_damage(), found.damage()), (Wrong::UnknownNames, false, 0));
     assert!(foreign.contains(&note.blob));
-    assert!(note.message.starts_with("6 blobs are there that this program does not write under such names (30 bytes;"));
+    assert!(note.message.starts_with("6 blobs are there that this program does not write under such names (30 B;"));
     assert_eq!((found.backups, found.sound_backups), (3, 3));
     assert_eq!(ids(&world).await.len(), 3, "they are no backups either");
 }
