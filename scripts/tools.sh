@@ -54,10 +54,10 @@ python() {
     echo "$wanted" >"$tools/.$name"
 }
 
-# What the runbook's blocks use beside the program, and what counts instructions.
+# What the runbook's blocks use beside the program, what renders manual pages, and what counts instructions.
 shell_programs() {
     local missing=()
-    for program in curl jq valgrind; do command -v "$program" >/dev/null || missing+=("$program"); done
+    for program in curl groff jq valgrind; do command -v "$program" >/dev/null || missing+=("$program"); done
     ((${#missing[@]} == 0)) && return
     if [[ $EUID == 0 ]] && command -v apt-get >/dev/null; then
         say "Installing ${missing[*]}"

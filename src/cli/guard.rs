@@ -155,6 +155,7 @@ impl Acknowledge {
         let vault = name(connections, &self.vault)?;
         let Self { reason, backup, by, yes, .. } = self;
         printer.needs_yes(yes, CONSEQUENCE)?;
+        known_vaults(connections, repository, &[self.vault]).await?;
         if !yes
             && let Some(guard) = repository.guard(&vault).await?
             && !printer.confirm(&[summary(&vault, &guard)], "Was that meant?").await
