@@ -56,10 +56,11 @@ python() {
     echo "$wanted" >"$tools/.$name"
 }
 
-# What the runbook's blocks use beside the program, what counts instructions, and the shells that complete.
+# What the runbook's blocks use beside the program, what renders manual pages, what counts instructions, and the shells that
+# complete.
 shell_programs() {
     local missing=()
-    for program in curl jq valgrind zsh fish; do command -v "$program" >/dev/null || missing+=("$program"); done
+    for program in curl groff jq valgrind zsh fish; do command -v "$program" >/dev/null || missing+=("$program"); done
     ((${#missing[@]} == 0)) && return
     if [[ $EUID == 0 ]] && command -v apt-get >/dev/null; then
         say "Installing ${missing[*]}"

@@ -1,10 +1,12 @@
-//! Who calls: identities, the access tokens they get, and the managed-identity endpoint that hands them out.
+//! Who calls: identities, the access tokens they get, and the two endpoints that hand them out: that of a managed
+//! identity, and Entra's own for workloads outside Azure.
 //!
 //! Tokens are JSON web tokens as Entra issues them, except that they are signed (HS256) with a key that only this
 //! [`Directory`] knows. Storage emulators that check claims but no signature accept them too.
 
 mod credential;
 mod endpoint;
+mod sign_in;
 mod token;
 
 use std::{
@@ -18,6 +20,7 @@ use uuid::Uuid;
 
 use crate::clock::Clock;
 pub use credential::Credential;
+pub use sign_in::LOGIN_HOST;
 pub use token::{BadToken, Claims};
 
 /// One service principal or managed identity.
@@ -50,6 +53,8 @@ struct State {
     identities: HashMap<String, Identity>,
     system_assigned: Option<Identity>,
     user_assigned: Vec<Identity>,
+    /// Who is trusted with which assertion.
+    federated: Vec<(Identity, String)>,
     token_lifetime: Duration,
     failures_left: u32,
     requests: u64,
@@ -74,6 +79,7 @@ impl Directory {
                 identities: HashMap::new(),
                 system_assigned: None,
                 user_assigned: Vec::new(),
+                federated: Vec::new(),
                 // Entra gives managed identities tokens for about a day.
                 token_lifetime: Duration::from_secs(24 * 3600),
                 failures_left: 0,

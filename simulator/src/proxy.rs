@@ -24,12 +24,18 @@ use std::{
 };
 
 use bytes::Bytes;
-use futures::{FutureExt as _, future::BoxFuture};
+use futures::{
+    FutureExt as _,
+    future::{self, BoxFuture},
+};
 use http::{Request, Response};
 
 pub use self::authority::{Authority, CertificateFiles};
 use self::{listener::Listener, tunnel::Gate};
-use crate::{identity::Directory, key_vault::KeyVaults};
+use crate::{
+    identity::{Directory, LOGIN_HOST},
+    key_vault::KeyVaults,
+};
 
 /// Answers one request; what stands behind a door.
 pub type Handler = Arc<dyn Fn(Request<Bytes>) -> BoxFuture<'static, Response<Bytes>> + Send + Sync>;
@@ -40,7 +46,7 @@ pub struct Services {
     /// Says whether a host name exists. In Azure the name service does this: a vault that was never created has no
     /// address.
     pub serves: Arc<dyn Fn(&str) -> bool + Send + Sync>,
-    /// Answers for those hosts. The request's URI is absolute; a [`Mishap`](crate::mishap::Mishap) in the response's
+    /// Answers for those hosts, and for the one that signs in workloads. The request's URI is absolute; a [`Mishap`](crate::mishap::Mishap) in the response's
     /// extensions is acted out.
     pub vaults: Handler,
     /// Answers for the managed-identity endpoint.
@@ -74,16 +80,20 @@ impl Services {
         let identity_header = directory.identity_header().to_owned();
         let refusals = Refusals::default();
         let control = control::handler(vaults.clone(), refusals.clone());
-        let hosts = vaults.clone();
+        let (hosts, tenant, entra) = (vaults.clone(), directory.clone(), directory.clone());
         Self {
             serves: Arc::new(move |host| {
-                host.strip_suffix(authority::VAULT_SUFFIX).is_some_and(|name| hosts.has_vault(name))
+                let is_vault = host.strip_suffix(authority::VAULT_SUFFIX).is_some_and(|name| hosts.has_vault(name));
+                is_vault || (host == LOGIN_HOST && tenant.is_federated())
             }),
             vaults: Arc::new(move |request| {
+                if request.uri().host() == Some(LOGIN_HOST) {
+                    return future::ready(entra.sign_in(&request)).boxed();
+                }
                 let vaults = vaults.clone();
                 async move { vaults.handle(request).await }.boxed()
             }),
-            identity: Arc::new(move |request| futures::future::ready(directory.answer(request)).boxed()),
+            identity: Arc::new(move |request| future::ready(directory.answer(request)).boxed()),
             control,
             identity_header,
             refusals,

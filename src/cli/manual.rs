@@ -229,7 +229,10 @@ pub(super) fn page(command: Command, name: &str) -> String {
     });
     let title = ["keyvault-backup", name].join("-").trim_end_matches('-').to_owned();
     let has_commands = found.has_subcommands();
-    let man = Man::new(found).title(title).manual("keyvault-backup");
+    // The name of the manual would stand between the titles, which leave no room for it; and what is empty is left out,
+    // so that the next would take its place.
+    let source = concat!("keyvault-backup ", env!("CARGO_PKG_VERSION"));
+    let man = Man::new(found).title(title).date(" ").source(source).manual(" ");
     let mut page = Vec::new();
     // Writing to memory does not fail.
     let _ = man.render_title(&mut page);

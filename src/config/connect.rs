@@ -16,11 +16,11 @@ use azure_core::{
     credentials::{AccessToken, TokenCredential, TokenRequestOptions},
     error::ErrorKind as Cause,
     http::{ClientOptions, ExponentialRetryOptions, HttpClient, RetryOptions, Transport},
-    time::Duration as SdkDuration,
+    time::{Duration as SdkDuration, OffsetDateTime},
 };
 use azure_identity::{
-    DeveloperToolsCredential, ManagedIdentityCredential, ManagedIdentityCredentialOptions, UserAssignedId,
-    WorkloadIdentityCredential, WorkloadIdentityCredentialOptions,
+    ClientAssertionCredentialOptions, DeveloperToolsCredential, ManagedIdentityCredential,
+    ManagedIdentityCredentialOptions, UserAssignedId, WorkloadIdentityCredential, WorkloadIdentityCredentialOptions,
 };
 use uuid::Uuid;
 
@@ -185,13 +185,18 @@ fn client(silence: Duration, deadline: Duration, at_once: usize) -> Result<Arc<d
 /// program on it.
 const PATIENCE: Duration = Duration::from_secs(20);
 
-/// A credential that answers in time, and whose errors quote no token: readers of JSON quote what they cannot read, and refusals their body, and
-/// here both can hold one.
+/// A token that expires sooner is asked for anew, as the SDK does with the tokens that it keeps.
+const NEARLY_EXPIRED: SdkDuration = SdkDuration::minutes(5);
+
+/// A credential that answers in time, and whose errors quote no token: readers of JSON quote what they cannot read, and
+/// refusals their body, and here both can hold one.
 #[derive(Debug)]
 struct Discreet {
     credential: Arc<dyn TokenCredential>,
     /// Whether it is the sign-in of the person who runs this.
     is_own: bool,
+    /// Own tokens by their scope.
+    tokens: tokio::sync::Mutex<HashMap<String, AccessToken>>,
 }
 
 #[async_trait]
@@ -201,6 +206,25 @@ impl TokenCredential for Discreet {
         scopes: &[&str],
         options: Option<TokenRequestOptions<'_>>,
     ) -> azure_core::Result<AccessToken> {
+        if !self.is_own {
+            return self.ask(scopes, options).await;
+        }
+        // Each question starts a tool, which takes a second or more, and the SDK keeps no token of theirs: without this
+        // every client of every vault would start one at the same time.
+        let mut tokens = self.tokens.lock().await;
+        if let Some(token) = tokens.get(&scopes.join(" "))
+            && token.expires_on > OffsetDateTime::now_utc() + NEARLY_EXPIRED
+        {
+            return Ok(token.clone());
+        }
+        let token = self.ask(scopes, options).await?;
+        tokens.insert(scopes.join(" "), token.clone());
+        Ok(token)
+    }
+}
+
+impl Discreet {
+    async fn ask(&self, scopes: &[&str], options: Option<TokenRequestOptions<'_>>) -> azure_core::Result<AccessToken> {
         let got = tokio::time::timeout(PATIENCE, self.credential.get_token(scopes, options)).await;
         let got = got.unwrap_or_else(|_| {
             let message = format!("no token came within {} seconds.", PATIENCE.as_secs());
@@ -227,7 +251,7 @@ fn discreet_credential(client_id: Option<Uuid>, transport: &Transport) -> Result
         Error::new(ErrorKind::Unauthenticated, message).because(cause)
     })?;
     let is_own = !is_set(MANAGED_IDENTITY) && !is_set(WORKLOAD_IDENTITY);
-    Ok(Arc::new(Discreet { credential, is_own }))
+    Ok(Arc::new(Discreet { credential, is_own, tokens: Default::default() }))
 }
 
 /// What App Service and Functions set where an app has a managed identity.
@@ -274,7 +298,8 @@ fn credential(client_id: Option<Uuid>, transport: &Transport) -> azure_core::Res
     }
     if is_set(WORKLOAD_IDENTITY) {
         let client_id = client_id.map(|id| id.to_string());
-        let options = WorkloadIdentityCredentialOptions { client_id, ..Default::default() };
+        let credential_options = ClientAssertionCredentialOptions { client_options };
+        let options = WorkloadIdentityCredentialOptions { client_id, credential_options, ..Default::default() };
         return Ok(WorkloadIdentityCredential::new(Some(options))?);
     }
     Ok(DeveloperToolsCredential::new(None)?)

@@ -3,6 +3,7 @@
 mod changes;
 mod concurrent;
 mod memory;
+mod overlap;
 mod trouble;
 
 use std::time::Duration;

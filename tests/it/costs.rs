@@ -1,6 +1,8 @@
 //! What a fleet costs: the table in `docs/operations.md` is computed here from prices and from what a backup was measured
 //! to ask for.
 
+mod connections;
+
 use std::{
     fs,
     path::Path,

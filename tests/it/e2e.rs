@@ -7,6 +7,7 @@
 
 mod app;
 mod cloud;
+mod copies;
 mod cost;
 mod delivery;
 mod fleet;

@@ -49,6 +49,7 @@ mod round_trip;
 mod runbook;
 mod schemathesis;
 mod settings_docs;
+mod sign_in;
 mod status;
 mod store;
 mod suggestions;

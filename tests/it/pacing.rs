@@ -1,5 +1,6 @@
 //! How a vault's quota is respected by whole runs: what it refuses is waited for, and it is seldom made to refuse.
 
+mod process;
 #[path = "../../examples/pacing/run.rs"]
 mod run;
 

@@ -13,7 +13,8 @@ async fn a_slip_in_the_name_of_a_vault_a_backup_or_an_item_is_answered_with_the_
     let cut_off = &id[..id.len() - 1];
     let restore = ["restore", "contoso-prod", "--to", "contoso-dr"];
     let meant_id = format!("Did you mean {id}?");
-    let rows: [(&[&str], i32, &str); 13] = [
+    let drill = ["--into", "contoso-dr", "--yes"];
+    let rows: [(&[&str], i32, &str); 22] = [
         (&["show", "contoso-prdo"], 4, "Did you mean contoso-prod?"),
         (&["list", "contso-prod"], 4, "Did you mean contoso-prod?"),
         (&["verify", "contoso-prdo"], 4, "Did you mean contoso-prod?"),
@@ -27,6 +28,19 @@ async fn a_slip_in_the_name_of_a_vault_a_backup_or_an_item_is_answered_with_the_
         (&[&restore[..], &["--backup", "before_upgrade"]].concat(), 2, "Did you mean before-upgrade?"),
         (&[&restore[..], &["--items", "secrets/db-pasword"]].concat(), 2, "Did you mean secrets/db-password?"),
         (&["backup", "contoso-prdo"], 4, "Did you mean contoso-prod?"),
+        (&["restore", "contoso-prdo", "--to", "contoso-dr"], 4, "Did you mean contoso-prod?"),
+        (&["restore", "contoso-prdo", "--to", "contoso-dr", "--dry-run"], 4, "Did you mean contoso-prod?"),
+        (&[&["drill", "contoso-prdo"][..], &drill].concat(), 4, "Did you mean contoso-prod?"),
+        (
+            &[&["drill", "contoso-prod", "--backup", "befor-upgrade"][..], &drill].concat(),
+            4,
+            "Did you mean before-upgrade?",
+        ),
+        (&["diff", "contoso-prdo"], 4, "Did you mean contoso-prod?"),
+        (&["diff", "contoso-prdo", "--live"], 4, "Did you mean contoso-prod?"),
+        (&["diff", "contoso-prod", "--with", "contoso-prdo"], 4, "Did you mean contoso-prod?"),
+        (&["guard", "acknowledge", "contoso-prdo", "--yes"], 4, "Did you mean contoso-prod?"),
+        (&["copy", "contoso-prdo", "--to", "file:///nowhere/at/all"], 4, "Did you mean contoso-prod?"),
     ];
     for (arguments, code, meant) in rows {
         let ran = azure.run(arguments).await;

@@ -41,6 +41,21 @@ const MOST_LINES: usize = 450;
 /// Settings that the Functions host reads, and this program does not.
 const SETTINGS_OF_THE_HOST: &[&str] = &["FUNCTIONS_WORKER_RUNTIME", "AzureWebJobsStorage"];
 
+/// A panic ends one invocation and not the handler with all the others (`functions.rs`, which the tests run as it is built
+/// for tests): only if no profile, flag or script gives unwinding up in what ships.
+#[test]
+fn panics_are_unwound_in_what_ships() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    for name in ["Cargo.toml", ".cargo/config.toml", "scripts/package.sh", "build.rs"] {
+        let text = fs::read_to_string(root.join(name)).unwrap();
+        let gives_up = |line: &&str| {
+            let line = line.split('#').next().unwrap_or_default().replace([' ', '"', '\''], "");
+            line.contains("panic=abort") || line.contains("panic=immediate-abort") || line.contains("PANIC=abort")
+        };
+        assert_eq!(text.lines().find(gives_up), None, "{name}");
+    }
+}
+
 #[test]
 fn imports_point_downwards() {
     let mut faults = Vec::new();

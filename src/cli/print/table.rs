@@ -97,8 +97,19 @@ impl Table {
                 lines.push(String::new());
             }
             for (header, cell) in self.header.iter().zip(row).filter(|(_, cell)| !cell.text.is_empty()) {
+                let text = cell.text.replace('\n', ", ");
+                let longest = text.split_whitespace().map(|word| word.chars().count()).max().unwrap_or_default();
                 let mut header = header.as_str();
-                for part in wrapped(&cell.text.replace('\n', ", "), width.saturating_sub(name + 2)) {
+                // What does not fit beside its name stands below it: whole, so that it can be copied.
+                if name + 2 + longest > width {
+                    lines.push(header.to_owned());
+                    let indent = 2.min(width.saturating_sub(longest));
+                    for part in wrapped(&text, width - indent) {
+                        lines.push(format!("{:indent$}{}", "", cell.tone.paint(&part)));
+                    }
+                    continue;
+                }
+                for part in wrapped(&text, width - name - 2) {
                     lines.push(format!("{header:name$}  {}", cell.tone.paint(&part)));
                     header = "";
                 }
@@ -220,6 +231,14 @@ mod tests {
         let first = "Vault   contoso-prod\nResult  Failed\nWhy     it could not be\n        reached by anybody at\n        all\n\n";
         assert!(text.starts_with(first), "{text}");
         assert!(text.ends_with("\n\nVault   contoso-dr\nResult  Succeeded"), "{text}");
+    }
+
+    #[test]
+    fn what_does_not_fit_beside_its_name_stands_whole_below_it() {
+        let mut table = table(&["Item", "Version"]);
+        table.add_row(["a", "0123456789abcdef0123456789abcdef"]);
+        let lines = table.lines_within(Some(36));
+        assert_eq!(lines, ["Item     a", "Version", "  0123456789abcdef0123456789abcdef"]);
     }
 
     #[test]

@@ -30,6 +30,51 @@ async fn every_command_has_a_manual_page_with_the_sections_that_a_reader_of_them
     assert_eq!((wrong.code, wrong.stdout.as_str()), (2, ""));
 }
 
+/// As `man` shows it at a terminal of eighty columns: with groff, which warns of what it does not understand.
+#[tokio::test]
+async fn every_manual_page_is_rendered_without_a_warning_and_says_what_it_is_to_say() {
+    let folder = tempfile::tempdir().unwrap();
+    for name in names().into_iter().chain([String::new()]) {
+        let page = name.replace(' ', "-");
+        let arguments: Vec<&str> = ["man", &page].into_iter().filter(|word| !word.is_empty()).collect();
+        let file = folder.path().join("page.1");
+        std::fs::write(&file, run(&Settings::new(), &arguments).await.stdout).unwrap();
+        // -P-cbou: no codes for bold and underlined text.
+        let output = Command::new("groff").args(["-man", "-ww", "-Tutf8", "-rLL=80n", "-P-cbou"]).arg(&file).output();
+        let output = output.expect("scripts/tools.sh installs groff");
+        let (shown, warnings) = (String::from_utf8(output.stdout).unwrap(), String::from_utf8_lossy(&output.stderr));
+        assert!(output.status.success() && warnings.is_empty(), "{name}: {warnings}");
+        let title = format!("{}(1)", ["keyvault-backup", &page].join("-").trim_end_matches('-'));
+        let lines: Vec<&str> = shown.lines().map(str::trim_end).filter(|line| !line.is_empty()).collect();
+        let (head, foot) = (lines[0], lines[lines.len() - 1]);
+        // Two titles with space between them, and nothing printed over them.
+        assert!(head.starts_with(&format!("{title} ")) && head.ends_with(&format!(" {title}")), "{head}");
+        assert!(foot.starts_with(concat!("keyvault-backup ", env!("CARGO_PKG_VERSION"), " ")), "{foot}");
+        let section = |wanted: &str| -> String {
+            let from = lines.iter().position(|line| *line == wanted).unwrap_or_else(|| panic!("{name} lacks {wanted}"));
+            let text = lines[from + 1..lines.len() - 1].iter().take_while(|line| line.starts_with(' '));
+            text.flat_map(|line| line.split_whitespace()).collect::<Vec<_>>().join(" ")
+        };
+        assert!(section("NAME").starts_with(&format!("{} - ", title.trim_end_matches("(1)"))), "{}", section("NAME"));
+        let synopsis = ["keyvault-backup", &name].join(" ");
+        assert!(section("SYNOPSIS").starts_with(synopsis.trim_end()), "{}", section("SYNOPSIS"));
+        let codes = section("EXIT STATUS");
+        assert!(codes.starts_with(|first: char| first.is_ascii_digit()) && codes.contains("the command"), "{codes}");
+        let examples = section("EXAMPLES");
+        for (purpose, line) in super::examples(&super::help(&name).await) {
+            for part in [purpose, line] {
+                let part = part.split_whitespace().collect::<Vec<_>>().join(" ");
+                assert!(examples.contains(&part), "{name} lacks {part:?}: {examples}");
+            }
+        }
+        // Commands are not broken, or they could not be copied; everything else fits.
+        let is_example =
+            |line: &str| line.starts_with("           ") && line.trim_start().starts_with("keyvault-backup");
+        let wide = lines.iter().find(|line| line.chars().count() > 80 && !is_example(line));
+        assert_eq!(wide, None, "{name}");
+    }
+}
+
 #[test]
 fn an_interrupted_reader_of_a_manual_page_is_no_failure() {
     let (reader, writer) = std::io::pipe().unwrap();

@@ -97,6 +97,13 @@ async fn what_cannot_be_done_by_an_app_is_refused_with_the_reason() {
     let settings = settings.map(|(name, value)| (name.to_owned(), value.to_owned())).into();
     let flag = run(&settings, &["list", "--backup-store-url", "file:///tmp/x"]).await;
     assert!(flag.code == 2 && flag.stderr.contains("--backup-store-url means nothing to the app"), "{flag:?}");
+    // A copy is made by this machine and to it: exit code 2, and nothing was asked (nobody is at that address).
+    for arguments in [&["copy", "--to", "file:///tmp/x"][..], &["copy", "--to", "file:///tmp/x", "--dry-run"]] {
+        let copy = run(&settings, arguments).await;
+        assert!(copy.code == 2 && copy.stderr.contains("Leave --app out"), "{copy:?}");
+        let json = run(&settings, &[arguments, &["--output", "json"]].concat()).await;
+        assert_eq!((json.code, &json.json()["error"]["code"]), (2, &"InvalidInput".into()), "{json:?}");
+    }
     let completions = run(&settings, &["completions", "bash"]).await;
     assert!(completions.code == 0 && completions.stdout.contains("keyvault-backup"), "they are of this machine");
     let down = run(&settings, &["list"]).await;

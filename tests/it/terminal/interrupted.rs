@@ -1,8 +1,18 @@
 //! Ctrl-C while a command is at work: what was done is said, and the next command goes on.
 
-use std::{fs, process::Command};
+use std::sync::{
+    Arc,
+    atomic::{AtomicU32, Ordering::SeqCst},
+};
+
+use simulator::mishap::Mishap;
+use warp::http::request::Parts;
 
 use super::{CTRL_C, SLOW, Terminal, WIDE, vault_of};
+use crate::{
+    local_azure::{LIMIT, LocalAzure},
+    rights::storage::{DELETE, READ, Storage, Trouble, WRITE},
+};
 
 #[tokio::test]
 async fn a_backup_that_is_stopped_says_how_far_it_was_and_the_next_one_is_whole() {
@@ -63,24 +73,106 @@ async fn a_command_that_only_looks_stops_too_and_says_that_nothing_was_changed()
 }
 
 #[tokio::test]
-async fn who_asks_twice_does_not_wait_for_a_disk_that_hangs() {
-    let azure = vault_of(5).await;
-    assert_eq!(azure.run(&["backup"]).await.code, 0);
-    // Whoever opens a pipe that nobody writes to waits for ever, as on a network file system whose server is gone.
-    let blob = azure.items("contoso-prod").pop().unwrap();
-    fs::remove_file(&blob).unwrap();
-    assert!(Command::new("mkfifo").arg(&blob).status().unwrap().success());
-    for output in ["table", "json"] {
-        let target = format!("file://{}", azure.folder().join(output).display());
-        let copy = ["copy", "--to", &target, "--output", output];
-        let mut terminal = Terminal::start(&azure, &[], &copy, WIDE);
-        terminal.wait_for_done(4, 5).await;
-        terminal.press(CTRL_C).await;
-        terminal.wait_for("it copies only what is missing.").await;
-        terminal.press(CTRL_C).await;
-        let ended = terminal.end().await;
-        assert_eq!(ended.code, 130, "{ended:?}");
-        assert_eq!(ended.screen.matches("Ended at once, which damages nothing: ").count(), 1, "{}", ended.screen);
-        assert_eq!(ended.screen.matches("Stopped.").count(), 1, "{}", ended.screen);
+async fn who_asks_twice_does_not_wait_for_a_lease_to_be_given_back() {
+    let (azure, storage) = in_storage().await;
+    storage.upset(|head| {
+        let action = head.headers.get("x-ms-lease-action").and_then(|action| action.to_str().ok());
+        (action == Some("release")).then_some(Trouble::Before(Mishap::Hang))
+    });
+    let url = storage.url();
+    let settings = [("BACKUP_STORE_URL", url.as_str()), SLOW];
+    let mut terminal = Terminal::start(&azure, &settings, &["backup", "--full"], WIDE);
+    terminal.wait_for_done(1, 20).await;
+    terminal.press(CTRL_C).await;
+    terminal.wait_for("Give the same command again").await;
+    terminal.press(CTRL_C).await;
+    let ended = terminal.end().await;
+    assert_eq!(ended.code, 130, "{ended:?}");
+    assert_eq!(ended.screen.matches("Ended at once, which damages nothing: ").count(), 1, "{}", ended.screen);
+    assert_eq!(ended.screen.matches("Stopped.").count(), 1, "{}", ended.screen);
+}
+
+/// Three backups of their own blobs in a storage account, whose requests of one sort are answered a few times and then
+/// never again.
+async fn in_storage() -> (LocalAzure, Arc<Storage>) {
+    let storage = Storage::create().await;
+    let azure = LocalAzure::altered(&["contoso-prod", "contoso-dr"], |services| storage.behind(services)).await;
+    for container in [storage.backups(), storage.state()] {
+        storage.grant(&azure.identity, &container, &[READ, WRITE, DELETE]);
     }
+    azure.vaults.seed("contoso-prod", 20);
+    for _ in 0..3 {
+        let ran = azure.run_with(&[("BACKUP_STORE_URL", &storage.url())], &["backup", "--full"]).await;
+        assert_eq!(ran.code, 0, "{ran:?}");
+    }
+    (azure, storage)
+}
+
+/// Gives the command, lets so many of these requests be answered, waits until another one is never answered, and stops
+/// the command.
+async fn stopped_after(
+    azure: &LocalAzure,
+    storage: &Storage,
+    answered: u32,
+    of: fn(&Parts) -> bool,
+    arguments: &[&str],
+) -> String {
+    let asked = Arc::new(AtomicU32::new(0));
+    let seen = asked.clone();
+    storage.upset(move |head| {
+        (of(head) && seen.fetch_add(1, SeqCst) >= answered).then_some(Trouble::Before(Mishap::Hang))
+    });
+    let mut terminal = Terminal::start(azure, &[("BACKUP_STORE_URL", &storage.url())], arguments, WIDE);
+    let half_way = async {
+        // The screen is read meanwhile, or the command would wait for the terminal.
+        while asked.load(SeqCst) <= answered {
+            assert!(terminal.read().await, "it ended: {}", terminal.shows());
+        }
+    };
+    tokio::time::timeout(LIMIT, half_way).await.expect("it is half way");
+    terminal.press(CTRL_C).await;
+    let ended = terminal.end().await;
+    storage.calm();
+    assert_eq!(ended.code, 130, "{ended:?}");
+    assert!(ended.screen.starts_with("Stopped.\n"), "nothing is left of the bar: {}", ended.screen);
+    ended.screen
+}
+
+#[tokio::test]
+async fn a_verification_that_is_stopped_half_way_says_how_far_it_was_and_the_next_one_ends() {
+    let (azure, storage) = in_storage().await;
+    let is_item = |head: &Parts| head.method == "GET" && head.uri.path().contains("items");
+    let said = stopped_after(&azure, &storage, 10, is_item, &["verify"]).await;
+    assert!(said.contains("Verifying contoso-prod: "), "{said}");
+    assert!(said.contains("Nothing was changed. Give the same command again: it goes on where it was."), "{said}");
+
+    let before = storage.log().len();
+    let url = storage.url();
+    let again = azure.run_with(&[("BACKUP_STORE_URL", &url)], &["verify", "--output", "json"]).await;
+    assert_eq!(again.code, 0, "{again:?}");
+    let result = &again.json()["value"][0]["counts"];
+    assert_eq!((&result["soundBackups"], &result["blobs"]), (&3.into(), &60.into()), "{result}");
+    assert!(storage.log().len() > before);
+}
+
+#[tokio::test]
+async fn a_prune_that_is_stopped_half_way_leaves_whole_backups_only_and_the_next_one_removes_the_rest() {
+    let (azure, storage) = in_storage().await;
+    let url = storage.url();
+    let (at, prune) = ([("BACKUP_STORE_URL", url.as_str())], ["prune", "--backup-keep", "last=1", "--yes"]);
+    let is_removal = |head: &Parts| head.method == "DELETE" && head.uri.path().contains("vaults");
+    // Of the two that are to go, one is gone.
+    let said = stopped_after(&azure, &storage, 1, is_removal, &prune).await;
+    assert!(said.contains("What was removed is gone, and every backup that is listed is whole."), "{said}");
+    assert!(said.contains("Give the same command again: it removes the rest."), "{said}");
+    let sound = async || {
+        let verified = azure.run_with(&at, &["verify", "--output", "json"]).await;
+        assert_eq!(verified.code, 0, "{verified:?}");
+        let result = &verified.json()["value"][0]["counts"];
+        assert_eq!(result["backups"], result["soundBackups"], "{result}");
+        result["backups"].as_u64().unwrap()
+    };
+    assert_eq!(sound().await, 2);
+    assert_eq!(azure.run_with(&at, &prune).await.code, 0);
+    assert_eq!(sound().await, 1);
 }

@@ -3,7 +3,7 @@
 use simulator::key_vault::{Delays, VaultOptions};
 
 use super::{CTRL_C, CTRL_D, Ended, Terminal, WIDE, vault_of};
-use crate::local_azure::LocalAzure;
+use crate::local_azure::{FUNCTION_KEY, LocalAzure};
 
 const PRUNE: [&str; 3] = ["prune", "--backup-keep", "last=1"];
 const REPLACE: [&str; 6] = ["restore", "contoso-prod", "--to", "contoso-dr", "--on-conflict", "replace"];
@@ -102,4 +102,57 @@ async fn yes_on_the_command_line_asks_nothing() {
     assert_eq!(azure.run(&["backup"]).await.code, 0);
     let ended = Terminal::start(&azure, &[], &[&REPLACE[..], &["--yes"]].concat(), WIDE).end().await;
     assert_eq!((ended.code, ended.written.contains("[y/N]")), (0, false), "{ended:?}");
+}
+
+/// The app does it, and the person at the terminal is asked all the same.
+#[tokio::test]
+async fn what_the_app_is_to_do_is_asked_too_and_a_no_starts_nothing() {
+    let azure = vault_of(10).await;
+    assert_eq!(azure.run(&["backup"]).await.code, 0);
+    let app = azure.app().await;
+    let url = app.host.url().as_str().trim_end_matches('/').to_owned();
+    let changes = [("BACKUP_APP_URL", url.as_str()), ("BACKUP_APP_KEY", FUNCTION_KEY)];
+    let restore = ["restore", "contoso-prod", "--to", "contoso-dr"];
+    for no in ["n\r", "\r", CTRL_D, CTRL_C] {
+        let mut terminal = Terminal::start(&azure, &changes, &restore, WIDE);
+        terminal.wait_for("10 to restore").await;
+        terminal.wait_for("Restore? [y/N]").await;
+        terminal.press(no).await;
+        let ended = terminal.end().await;
+        assert_eq!(ended.code, 130, "{no:?}: {ended:?}");
+        assert!(ended.screen.contains("Stopped.") && ended.screen.contains("Nothing was changed."), "{ended:?}");
+        assert!(!ended.written.contains(FUNCTION_KEY));
+        let operations = app.get("api/operations").await.body;
+        assert!(operations["value"].as_array().unwrap().iter().all(|row| row["kind"] != "restore"), "{operations}");
+    }
+    let mut terminal = Terminal::start(&azure, &changes, &restore, WIDE);
+    terminal.wait_for("Restore? [y/N]").await;
+    terminal.press("y\r").await;
+    let ended = terminal.end().await;
+    assert_eq!(ended.code, 0, "{ended:?}");
+    let (source, target) = (azure.vaults.snapshot("contoso-prod"), azure.vaults.snapshot("contoso-dr"));
+    assert_eq!(source.differences(&target), Vec::<String>::new());
+}
+
+/// `--quiet` asks nothing, and takes nothing for a yes.
+#[tokio::test]
+async fn quiet_refuses_what_takes_something_away_unless_there_is_a_yes() {
+    let azure = vault_of(3).await;
+    for _ in 0..2 {
+        assert_eq!(azure.run(&["backup", "--full"]).await.code, 0);
+    }
+    azure.vaults.set_secret("contoso-dr", "secret-00001", "in the way");
+    let (manifests, target) = (azure.manifests("contoso-prod"), azure.vaults.snapshot("contoso-dr"));
+    let purge = [&REPLACE[..4], &["--on-deleted", "purge"]].concat();
+    let drill = ["drill", "contoso-prod", "--into", "contoso-dr"];
+    let acknowledge = ["guard", "acknowledge", "contoso-prod"];
+    for arguments in [&PRUNE[..], &REPLACE, &purge, &drill, &acknowledge] {
+        let ended = Terminal::start(&azure, &[], &[arguments, &["--quiet"]].concat(), WIDE).end().await;
+        assert_eq!(ended.code, 2, "{arguments:?}: {ended:?}");
+        assert!(ended.screen.contains("give --yes") && !ended.written.contains("[y/N]"), "{arguments:?}: {ended:?}");
+    }
+    assert_eq!(azure.manifests("contoso-prod"), manifests);
+    assert_eq!(target.differences(&azure.vaults.snapshot("contoso-dr")), Vec::<String>::new());
+    let ended = Terminal::start(&azure, &[], &[&PRUNE[..], &["--quiet", "--yes"]].concat(), WIDE).end().await;
+    assert_eq!((ended.code, azure.manifests("contoso-prod").len()), (0, 1), "{ended:?}");
 }
