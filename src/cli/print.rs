@@ -2,6 +2,7 @@
 
 mod ask;
 mod progress;
+mod screen;
 mod table;
 
 use std::{
@@ -209,12 +210,12 @@ impl Printer {
     }
 
     /// Shows how far this is until it is finished or dropped.
-    pub(super) fn begin(&self, work: Work<'_>) -> Bar {
+    pub(super) fn begin(&self, work: Work<'_>) -> Bar<'_> {
         self.works.begin(work)
     }
 
     /// Shows that something takes a while, until it is finished or dropped.
-    pub(super) fn wait(&self, title: impl Into<String>) -> Bar {
+    pub(super) fn wait(&self, title: impl Into<String>) -> Bar<'_> {
         self.works.wait(title.into())
     }
 

@@ -3,8 +3,9 @@
 mod interrupted;
 mod narrow;
 mod questions;
+mod unread;
 
-use std::io;
+use std::{fs::File, io};
 
 use pty_process::{Command, OwnedWritePty, Size};
 use simulator::key_vault::Fault;
@@ -14,7 +15,7 @@ use tokio::{
     sync::mpsc,
 };
 
-use crate::local_azure::{BINARY, LIMIT, LocalAzure, Settings};
+use crate::local_azure::{BINARY, LIMIT, LocalAzure};
 
 /// Rows and columns of a terminal that is wide enough for everything.
 const WIDE: (u16, u16) = (60, 160);
@@ -49,22 +50,28 @@ struct Ended {
 
 impl Terminal {
     /// Gives the command with these settings changed at a terminal of so many rows and columns.
-    pub(crate) fn start(
+    pub(crate) fn start(azure: &LocalAzure, changes: &[(&str, &str)], arguments: &[&str], size: (u16, u16)) -> Self {
+        Self::start_with(azure, changes, arguments, size, None)
+    }
+
+    /// The same with the result in a file.
+    fn start_with(
         azure: &LocalAzure,
         changes: &[(&str, &str)],
         arguments: &[&str],
         (rows, columns): (u16, u16),
+        result: Option<File>,
     ) -> Self {
         let mut settings = azure.settings();
         settings.insert("TERM".to_owned(), "xterm-256color".to_owned());
         settings.extend(changes.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())));
-        Self::of(&settings, arguments, (rows, columns))
-    }
-
-    fn of(settings: &Settings, arguments: &[&str], (rows, columns): (u16, u16)) -> Self {
         let (pty, pts) = pty_process::open().unwrap();
         pty.resize(Size::new(rows, columns)).unwrap();
-        let command = Command::new(BINARY).args(arguments).env_clear().envs(settings).kill_on_drop(true);
+        let command = Command::new(BINARY).args(arguments).env_clear().envs(&settings).kill_on_drop(true);
+        let command = match result {
+            Some(result) => command.stdout(result),
+            None => command,
+        };
         let child = command.spawn(pts).unwrap();
         let (mut read, keys) = pty.into_split();
         let (send, output) = mpsc::unbounded_channel();
