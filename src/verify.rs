@@ -165,7 +165,7 @@ impl<'a> Run<'a> {
             if was_passed {
                 self.state.damaged.retain(|blob| *blob != found.name);
             }
-            let is_damaged = matches!(inspection, Some(Inspection::Damaged { .. }));
+            let is_damaged = matches!(inspection, Some(Inspection::Damaged { .. } | Inspection::Unreadable));
             // Damage that cannot be listed must be found again by the attempt that goes on from here.
             is_full |= is_damaged && self.state.damaged.len() == MOST_LISTED;
             if is_full {

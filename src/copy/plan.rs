@@ -162,6 +162,7 @@ impl Planner<'_> {
                 Some(Entry::Listed(size) | Entry::Sound(size)) if size == item.size => continue,
                 Some(Entry::Listed(size) | Entry::Sound(size)) => Inspection::Sound { size },
                 Some(Entry::Damaged(size)) => Inspection::Damaged { size },
+                Some(Entry::Unreadable) => Inspection::Unreadable,
             };
             if holdings.faulty.len() < MOST_LISTED {
                 holdings.faulty.push((item, inspection));
@@ -177,6 +178,7 @@ impl Planner<'_> {
         let entry = match self.target.inspect(blob).await? {
             Inspection::Sound { size } => Entry::Sound(size),
             Inspection::Damaged { size } => Entry::Damaged(size),
+            Inspection::Unreadable => Entry::Unreadable,
             Inspection::Missing => return Ok(None),
         };
         self.index.set(BlobKey::of(blob), entry);
