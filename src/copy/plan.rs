@@ -28,10 +28,10 @@ pub(super) struct Plan {
 ///
 /// `NotFound`: the source does not have a chosen one. `Conflict`: the target holds another backup under the name of one.
 pub async fn plan(source: &Repository, target: &Repository, vault: &VaultName, chosen: &[Selector]) -> Result<Report> {
-    let chosen = choose(source, vault, chosen).await?;
+    let (by_name, chosen) = (!chosen.is_empty(), choose(source, vault, chosen).await?);
     let Plan { report, damages, .. } = of_backups(source, target, vault, chosen).await?;
     let (damage, more_damage) = damages.into_parts();
-    Ok(Report { damage, more_damage, ..report })
+    Ok(Report { damage, more_damage, by_name, ..report })
 }
 
 /// The backups that are meant, newest first.
@@ -80,7 +80,7 @@ pub(super) async fn of_backups(
         }
         rows.push(row);
     }
-    let report = Report { vault: vault.clone(), backups: rows, damage: Vec::new(), more_damage: 0 };
+    let report = Report { vault: vault.clone(), backups: rows, by_name: false, damage: Vec::new(), more_damage: 0 };
     Ok(Plan { report, index: planner.index, damages: planner.damages })
 }
 
