@@ -19,12 +19,12 @@ use azure_core::{
     time::Duration as SdkDuration,
 };
 use azure_identity::{
-    DeveloperToolsCredential, ManagedIdentityCredential, ManagedIdentityCredentialOptions, UserAssignedId,
-    WorkloadIdentityCredential, WorkloadIdentityCredentialOptions,
+    DeveloperToolsCredential, DeveloperToolsCredentialOptions, ManagedIdentityCredential,
+    ManagedIdentityCredentialOptions, UserAssignedId, WorkloadIdentityCredential, WorkloadIdentityCredentialOptions,
 };
 use uuid::Uuid;
 
-use super::{Config, Location, measured::Measured};
+use super::{Config, Location, measured::Measured, tool::Tool};
 use crate::{
     error::{Error, ErrorKind, Result},
     model::VaultName,
@@ -185,8 +185,8 @@ fn client(silence: Duration, deadline: Duration, at_once: usize) -> Result<Arc<d
 /// program on it.
 const PATIENCE: Duration = Duration::from_secs(20);
 
-/// A credential that answers in time, and whose errors quote no token: readers of JSON quote what they cannot read, and refusals their body, and
-/// here both can hold one.
+/// A credential that answers in time, and whose errors quote no token: readers of JSON quote what they cannot read, and
+/// refusals their body, and here both can hold one.
 #[derive(Debug)]
 struct Discreet {
     credential: Arc<dyn TokenCredential>,
@@ -277,5 +277,5 @@ fn credential(client_id: Option<Uuid>, transport: &Transport) -> azure_core::Res
         let options = WorkloadIdentityCredentialOptions { client_id, ..Default::default() };
         return Ok(WorkloadIdentityCredential::new(Some(options))?);
     }
-    Ok(DeveloperToolsCredential::new(None)?)
+    Ok(DeveloperToolsCredential::new(Some(DeveloperToolsCredentialOptions { executor: Some(Arc::new(Tool)) }))?)
 }
