@@ -24,7 +24,8 @@ async fn a_pipe_of_progress_that_nobody_reads_holds_nothing_up() {
     command.args(["backup", "--progress", "json", "--output", "json"]).env_clear().envs(azure.settings());
     command.env(SLOW.0, SLOW.1).stdin(Stdio::null()).stdout(Stdio::piped());
     command.stderr(writer.into_blocking_fd().unwrap()).kill_on_drop(true);
-    let ended = tokio::time::timeout(LIMIT, command.output()).await.expect("the command ends").unwrap();
+    let child = command.spawn().unwrap();
+    let ended = tokio::time::timeout(LIMIT, child.wait_with_output()).await.expect("the command ends").unwrap();
     assert_eq!(ended.status.code(), Some(0), "{ended:?}");
     assert_succeeded(&ended.stdout);
     drop(reader);
