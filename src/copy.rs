@@ -3,7 +3,7 @@
 //!
 //! Nothing is replaced or deleted. The source is read only, and others may be at work on it: what is pruned meanwhile is
 //! no damage. The target's lease of the vault is held, so that no prune there removes what is about to be named. Memory:
-//! 32 bytes or so for each blob of the target.
+//! 33 to 66 bytes for each blob of the target.
 
 mod damage;
 mod index;

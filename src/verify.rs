@@ -2,7 +2,7 @@
 //! with the hash in its name, each manifest is read and held against what the blobs turned out to be.
 //!
 //! It takes no lease and writes nothing into the backup container, so it can run beside backups, restores and pruning:
-//! what is written meanwhile is looked at too, and what is removed meanwhile is no damage. Memory: 28 bytes or so for
+//! what is written meanwhile is looked at too, and what is removed meanwhile is no damage. Memory: 25 to 50 bytes for
 //! each blob, whatever the manifests hold.
 
 mod finding;
