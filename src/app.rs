@@ -40,9 +40,6 @@ use crate::{
 /// Rows of a page. The app reads something for each vault and each backup of a page before it answers.
 const ROWS: usize = 200;
 
-/// Items of a page: the app has them all at hand.
-const ITEMS: usize = 1000;
-
 /// How often a request is sent that is not answered, or answered with "later".
 const ATTEMPTS: u32 = 4;
 
@@ -166,9 +163,7 @@ impl App {
 
     /// A backup with its items.
     pub async fn backup(&self, vault: &VaultName, backup: &str) -> Result<Manifest> {
-        // By its id, because another one can be the newest before the last page is read.
-        let id = self.header(vault, backup).await?.backup_id;
-        body::manifest(self.pages(&["backups", vault.as_str(), id.as_str()], Vec::new(), "items", ITEMS).await?)
+        body::manifest(self.whole(&["backups", vault.as_str(), backup], Vec::new()).await?)
     }
 
     /// Compares a backup with another one of `with`, or with that vault as it is now when none is named.
@@ -184,7 +179,7 @@ impl App {
             query.push(("with", with.to_string()));
         }
         let path = ["backups", vault.as_str(), from.as_str()];
-        let comparison = body::comparison(self.pages(&path, query, "differences", ITEMS).await?)?;
+        let comparison = body::comparison(self.whole(&path, query).await?)?;
         if comparison.to_vault != *with {
             return Err(self.is_older("it compares backups of one vault only"));
         }
@@ -280,6 +275,12 @@ impl App {
     async fn get(&self, path: &[&str], query: Vec<(&'static str, String)>) -> Result<Value> {
         let asked = Asked { method: Method::Get, path, query, body: None, operation: None };
         self.ask(asked).await.map(|(body, _)| body)
+    }
+
+    /// An answer that holds all rows, so that they are of one moment, and made once.
+    async fn whole(&self, path: &[&str], query: Vec<(&'static str, String)>) -> Result<Value> {
+        let body = self.get(path, query).await?;
+        if body["nextLink"].is_null() { Ok(body) } else { Err(self.is_older("it gives pages of what is one answer")) }
     }
 
     async fn post(&self, path: &[&str], body: Value, operation: Option<Uuid>) -> Result<Value> {

@@ -281,7 +281,7 @@ impl<'a> Run<'a> {
     /// Items of a kind that could not be listed to its end are not gone: they keep their previous copies.
     async fn carry_over_unseen(&self, found: &mut Found, seen: &Seen) -> Result<()> {
         for (kind, problem) in &seen.unlisted {
-            found.failures.push(problem.of(*kind));
+            found.failures.add(problem.of(*kind));
             let Some(base) = self.base else { continue };
             let is_unseen = |id: &ItemId| id.kind == *kind && seen.fates.get(id).is_none();
             let unseen = base.items.filtered(|_, id| is_unseen(id) && self.options.filter.matches(id));
@@ -323,9 +323,9 @@ impl<'a> Run<'a> {
     }
 
     fn manifest(&self, found: Found, seen: &Seen, guard: Option<Guard>) -> Result<Manifest> {
-        let Found { items, mut failures, counts, .. } = found;
+        let Found { items, failures, counts, .. } = found;
+        let failures = failures.into_listed();
         let counts = Counts { managed_skipped: seen.managed, filtered_out: seen.filtered_out, ..counts };
-        failures.sort_by(|a, b| (a.kind, &a.name).cmp(&(b.kind, &b.name)));
         let header = Header {
             format_version: FORMAT_VERSION,
             tool_version: env!("CARGO_PKG_VERSION").to_owned(),

@@ -5,6 +5,7 @@ mod app;
 pub mod connect;
 mod measured;
 mod settings;
+mod tool;
 
 use std::{path::PathBuf, time::Duration};
 

@@ -3,7 +3,7 @@
 //!
 //! Nothing is replaced or deleted. The source is read only, and others may be at work on it: what is pruned meanwhile is
 //! no damage. The target's lease of the vault is held, so that no prune there removes what is about to be named. Memory:
-//! 32 bytes or so for each blob of the target.
+//! 33 to 66 bytes for each blob of the target.
 
 mod damage;
 mod index;
@@ -45,6 +45,8 @@ pub struct Report {
     pub vault: VaultName,
     /// The chosen backups of the source, newest first, which is the order of copying.
     pub backups: Vec<Row>,
+    /// Whether they were asked for by name. Then one that was removed meanwhile is missed.
+    pub by_name: bool,
     /// What is in the way of some of them; a blob is told once, however many backups need it.
     pub damage: Vec<Damage>,
     /// Damage beyond what is listed; what is damaged in the target counts for each backup that needs it.
@@ -109,11 +111,13 @@ impl Report {
         self.backups.iter().fold((0, 0), |(blobs, bytes), row| (blobs + row.blobs, bytes + row.bytes))
     }
 
-    /// `PartiallySucceeded` when some backups cannot be copied, `Failed` when none can.
+    /// `PartiallySucceeded` when the target will lack some of the backups that were meant, `Failed` when all. One that was
+    /// removed from the source meanwhile is not meant any more, unless it was asked for by name.
     pub fn status(&self) -> Status {
-        match self.count(Fate::Damaged) {
+        let removed = if self.by_name { self.count(Fate::Removed) } else { 0 };
+        match self.count(Fate::Damaged) + removed {
             0 => Status::Succeeded,
-            damaged if damaged < self.backups.len() => Status::PartiallySucceeded,
+            lacking if lacking < self.backups.len() => Status::PartiallySucceeded,
             _ => Status::Failed,
         }
     }
@@ -133,10 +137,11 @@ pub async fn run(
     progress: &Progress,
 ) -> Result<Copy> {
     // A wrong name is told before anything is written, and the lease is.
-    let chosen = plan::choose(source, vault, chosen).await?;
+    let (by_name, chosen) = (!chosen.is_empty(), plan::choose(source, vault, chosen).await?);
     let Lock::Taken(lease) = target.lock(vault, Uuid::nil()).await? else { return Ok(Copy::Busy) };
     let result = async {
-        let plan = plan::of_backups(source, target, vault, chosen).await?;
+        let mut plan = plan::of_backups(source, target, vault, chosen).await?;
+        plan.report.by_name = by_name;
         plan.execute(source, target, concurrency, &|| lease.is_held(), progress).await.map(Copy::Done)
     }
     .await;

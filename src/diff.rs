@@ -185,7 +185,7 @@ async fn gather<L: Stream<Item = Result<Listed>>>(
 }
 
 fn gap(kind: Kind, error: &Error) -> Failure {
-    Failure { kind, name: None, code: error.kind().code().into(), reason: error.chain() }
+    Failure { kind, name: None, more: None, code: error.kind().code().into(), reason: error.chain() }
 }
 
 /// What differs between two sides.
@@ -385,7 +385,7 @@ mod tests {
         let items = Rows::of(items.filter(|(item, _)| filter.matches(item))).unwrap();
         let gaps = gaps.iter().map(|number| {
             let name = Some(ItemId { kind: Kind::Keys, name: name(*number) }.name.as_str().into());
-            Failure { kind: Kind::Keys, name, code: "Refused".into(), reason: "A sentence.".into() }
+            Failure { kind: Kind::Keys, name, more: None, code: "Refused".into(), reason: "A sentence.".into() }
         });
         Side { items: Held::Vault(vec![items]), filter, gaps: Gaps::new(gaps.collect()) }
     }

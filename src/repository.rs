@@ -203,6 +203,9 @@ impl Repository {
         };
         let bytes = match self.backups.read(&item.blob).await {
             Err(error) if error.kind() == ErrorKind::NotFound => return Err(damaged("it is not there".into())),
+            Err(error) if error.kind() == ErrorKind::Corrupt => {
+                return Err(damaged("the disk cannot read it".into()).because(error));
+            }
             other => other?,
         };
         if bytes.len() as u64 != item.size {

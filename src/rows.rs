@@ -197,7 +197,8 @@ mod tests {
     fn rows_that_could_not_be_kept_are_there_and_say_why() {
         let mut list = Rows::of([1]).unwrap();
         list.lost = Some((ErrorKind::Refused, "There is no space left.".into()));
-        (list.keep(&2), list.keep(&3));
+        list.keep(&2);
+        list.keep(&3);
         assert_eq!((list.len(), list.get(0).unwrap(), list.get(3).unwrap()), (3, Some(1), None));
         let error = list.to_vec().unwrap_err();
         assert_eq!((error.kind(), error.message()), (ErrorKind::Refused, "There is no space left."));

@@ -2,7 +2,7 @@
 //! with the hash in its name, each manifest is read and held against what the blobs turned out to be.
 //!
 //! It takes no lease and writes nothing into the backup container, so it can run beside backups, restores and pruning:
-//! what is written meanwhile is looked at too, and what is removed meanwhile is no damage. Memory: 28 bytes or so for
+//! what is written meanwhile is looked at too, and what is removed meanwhile is no damage. Memory: 25 to 50 bytes for
 //! each blob, whatever the manifests hold.
 
 mod finding;
@@ -165,7 +165,7 @@ impl<'a> Run<'a> {
             if was_passed {
                 self.state.damaged.retain(|blob| *blob != found.name);
             }
-            let is_damaged = matches!(inspection, Some(Inspection::Damaged { .. }));
+            let is_damaged = matches!(inspection, Some(Inspection::Damaged { .. } | Inspection::Unreadable));
             // Damage that cannot be listed must be found again by the attempt that goes on from here.
             is_full |= is_damaged && self.state.damaged.len() == MOST_LISTED;
             if is_full {

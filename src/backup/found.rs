@@ -18,10 +18,56 @@ use crate::{
 #[derive(Default)]
 pub(super) struct Found {
     pub(super) items: Collector,
-    pub(super) failures: Vec<Failure>,
+    pub(super) failures: Failures,
     pub(super) counts: Counts,
     /// What became of items since they were listed.
     pub(super) news: Vec<(ItemId, Fate)>,
+}
+
+/// So many failures of items of a kind are listed; the rest is counted. Each takes up to a kilobyte, in the memory of
+/// everybody who reads the manifest.
+const MOST_LISTED: u64 = 1000;
+
+/// What could not be backed up, in bounded memory.
+#[derive(Default)]
+pub(super) struct Failures {
+    listed: Vec<Failure>,
+    counts: BTreeMap<Kind, u64>,
+    /// Those beyond them, by kind and code.
+    more: BTreeMap<Kind, BTreeMap<String, u64>>,
+}
+
+impl Failures {
+    pub(super) fn add(&mut self, failure: Failure) {
+        if failure.name.is_some() {
+            let count = self.counts.entry(failure.kind).or_default();
+            *count += 1;
+            if *count > MOST_LISTED {
+                *self.more.entry(failure.kind).or_default().entry(failure.code).or_default() += 1;
+                return;
+            }
+        }
+        self.listed.push(failure);
+    }
+
+    /// In the order of kind and name; what is only counted comes first.
+    pub(super) fn into_listed(self) -> Vec<Failure> {
+        let Self { mut listed, more, .. } = self;
+        listed.extend(more.into_iter().map(|(kind, codes)| more_of(kind, &codes)));
+        listed.sort_by(|a, b| (a.kind, &a.name).cmp(&(b.kind, &b.name)));
+        listed
+    }
+}
+
+fn more_of(kind: Kind, codes: &BTreeMap<String, u64>) -> Failure {
+    let by_code: Vec<String> = codes.iter().map(|(code, count)| format!("{count} {code}")).collect();
+    let commonest = codes.iter().max_by_key(|(_, count)| **count).map(|(code, _)| code.clone());
+    let more = codes.values().sum();
+    let reason = format!(
+        "{more} more failures of {kind} are not listed ({}). What is listed shows what to put right.",
+        by_code.join(", ")
+    );
+    Failure { kind, name: None, more: Some(more), code: commonest.unwrap_or_default(), reason }
 }
 
 /// What the listings have shown.
@@ -99,7 +145,7 @@ impl Found {
                 return Ok(());
             }
             Kept::Failed(copy, failures) => {
-                self.failures.extend(failures);
+                failures.into_iter().for_each(|failure| self.failures.add(failure));
                 let Some(item) = copy else {
                     self.counts.missing += 1;
                     return Ok(());
@@ -115,7 +161,7 @@ impl Found {
 
 impl Problem {
     pub(super) fn of(&self, kind: Kind) -> Failure {
-        Failure { kind, name: None, code: self.code.clone(), reason: self.reason.clone() }
+        Failure { kind, name: None, more: None, code: self.code.clone(), reason: self.reason.clone() }
     }
 
     pub(super) fn failure(&self, item: &ItemId) -> Failure {

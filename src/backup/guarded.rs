@@ -100,7 +100,7 @@ struct Count {
 
 impl Count {
     fn since(before: &Header) -> Self {
-        let unlisted = before.failures.iter().filter(|failure| failure.name.is_none());
+        let unlisted = before.failures.iter().filter(|failure| failure.name.is_none() && failure.more.is_none());
         Self { unlisted: unlisted.map(|failure| failure.kind).collect(), losses: Losses::default() }
     }
 

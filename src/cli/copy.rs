@@ -40,7 +40,7 @@ pub(super) const MANUAL: Manual = Manual {
         (0, "everything is in the target, or was only shown"),
         (1, "it failed: another backup of the same name is in the target"),
         (2, ""),
-        (3, "some of the backups were copied, others are damaged"),
+        (3, "some of the backups were copied, others are damaged, or were asked for and removed meanwhile"),
         (4, "there is no backup in the source, or not the one that was asked for"),
         (5, "a backup, a prune or another copy is at work on the vault in the target, or the storage is out of reach"),
         (6, ""),
@@ -110,6 +110,7 @@ impl Copy {
             Ok(report) => match report.status() {
                 Status::Succeeded => End::GOOD,
                 Status::PartiallySucceeded => End::IN_PART,
+                _ if report.count(Fate::Damaged) == 0 => End::NOT_FOUND,
                 _ => End::DAMAGED,
             },
             Err(error) => End::of_errors(std::slice::from_ref(error)),

@@ -2,6 +2,7 @@
 
 mod ask;
 mod progress;
+mod screen;
 mod table;
 
 use std::{
@@ -50,6 +51,8 @@ pub(super) const MANY: usize = 100;
 /// A wrong command line.
 pub(super) const USAGE: u8 = 2;
 
+const NOT_FOUND: u8 = 4;
+
 const DAMAGED: u8 = 7;
 
 /// Stopped by a person or by whoever ends processes: 128 and the number of SIGINT, as shells have it.
@@ -59,7 +62,7 @@ pub(super) const STOPPED: u8 = 130;
 fn code_of(kind: ErrorKind) -> u8 {
     match kind {
         ErrorKind::InvalidInput => USAGE,
-        ErrorKind::NotFound => 4,
+        ErrorKind::NotFound => NOT_FOUND,
         ErrorKind::Busy | ErrorKind::Throttled | ErrorKind::Unavailable => 5,
         ErrorKind::Unauthenticated | ErrorKind::Forbidden => 6,
         ErrorKind::Corrupt | ErrorKind::NewerFormat => DAMAGED,
@@ -77,6 +80,9 @@ impl End {
 
     /// Something was left undone.
     pub(super) const IN_PART: Self = Self(3);
+
+    /// What was asked for is not there.
+    pub(super) const NOT_FOUND: Self = Self(NOT_FOUND);
 
     /// It was looked for damage, and there is some.
     pub(super) const DAMAGED: Self = Self(DAMAGED);
@@ -210,12 +216,12 @@ impl Printer {
     }
 
     /// Shows how far this is until it is finished or dropped.
-    pub(super) fn begin(&self, work: Work<'_>) -> Bar {
+    pub(super) fn begin(&self, work: Work<'_>) -> Bar<'_> {
         self.works.begin(work)
     }
 
     /// Shows that something takes a while, until it is finished or dropped.
-    pub(super) fn wait(&self, title: impl Into<String>) -> Bar {
+    pub(super) fn wait(&self, title: impl Into<String>) -> Bar<'_> {
         self.works.wait(title.into())
     }
 

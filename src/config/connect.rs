@@ -19,12 +19,13 @@ use azure_core::{
     time::{Duration as SdkDuration, OffsetDateTime},
 };
 use azure_identity::{
-    ClientAssertionCredentialOptions, DeveloperToolsCredential, ManagedIdentityCredential,
-    ManagedIdentityCredentialOptions, UserAssignedId, WorkloadIdentityCredential, WorkloadIdentityCredentialOptions,
+    ClientAssertionCredentialOptions, DeveloperToolsCredential, DeveloperToolsCredentialOptions,
+    ManagedIdentityCredential, ManagedIdentityCredentialOptions, UserAssignedId, WorkloadIdentityCredential,
+    WorkloadIdentityCredentialOptions,
 };
 use uuid::Uuid;
 
-use super::{Config, Location, measured::Measured};
+use super::{Config, Location, measured::Measured, tool::Tool};
 use crate::{
     error::{Error, ErrorKind, Result},
     model::VaultName,
@@ -302,5 +303,5 @@ fn credential(client_id: Option<Uuid>, transport: &Transport) -> azure_core::Res
         let options = WorkloadIdentityCredentialOptions { client_id, credential_options, ..Default::default() };
         return Ok(WorkloadIdentityCredential::new(Some(options))?);
     }
-    Ok(DeveloperToolsCredential::new(None)?)
+    Ok(DeveloperToolsCredential::new(Some(DeveloperToolsCredentialOptions { executor: Some(Arc::new(Tool)) }))?)
 }

@@ -104,6 +104,7 @@ pub(super) fn in_target(target: &Repository, item: &Item, inspection: Inspection
         Inspection::Sound { .. } | Inspection::Damaged { .. } => {
             "its content does not have the recorded SHA-256".to_owned()
         }
+        Inspection::Unreadable => "the disk cannot read it".to_owned(),
         Inspection::Missing => "it vanished as soon as it was written".to_owned(),
     };
     let message = format!(

@@ -19,6 +19,8 @@ pub(super) enum Entry {
     Sound(u64),
     /// It is there, and its content is not what its name says.
     Damaged(u64),
+    /// It is there, and the disk cannot read it.
+    Unreadable,
     /// It is to be copied.
     Planned(u64),
     /// The source does not have it as it should be.

@@ -28,10 +28,10 @@ pub(super) struct Plan {
 ///
 /// `NotFound`: the source does not have a chosen one. `Conflict`: the target holds another backup under the name of one.
 pub async fn plan(source: &Repository, target: &Repository, vault: &VaultName, chosen: &[Selector]) -> Result<Report> {
-    let chosen = choose(source, vault, chosen).await?;
+    let (by_name, chosen) = (!chosen.is_empty(), choose(source, vault, chosen).await?);
     let Plan { report, damages, .. } = of_backups(source, target, vault, chosen).await?;
     let (damage, more_damage) = damages.into_parts();
-    Ok(Report { damage, more_damage, ..report })
+    Ok(Report { damage, more_damage, by_name, ..report })
 }
 
 /// The backups that are meant, newest first.
@@ -80,7 +80,7 @@ pub(super) async fn of_backups(
         }
         rows.push(row);
     }
-    let report = Report { vault: vault.clone(), backups: rows, damage: Vec::new(), more_damage: 0 };
+    let report = Report { vault: vault.clone(), backups: rows, by_name: false, damage: Vec::new(), more_damage: 0 };
     Ok(Plan { report, index: planner.index, damages: planner.damages })
 }
 
@@ -162,6 +162,7 @@ impl Planner<'_> {
                 Some(Entry::Listed(size) | Entry::Sound(size)) if size == item.size => continue,
                 Some(Entry::Listed(size) | Entry::Sound(size)) => Inspection::Sound { size },
                 Some(Entry::Damaged(size)) => Inspection::Damaged { size },
+                Some(Entry::Unreadable) => Inspection::Unreadable,
             };
             if holdings.faulty.len() < MOST_LISTED {
                 holdings.faulty.push((item, inspection));
@@ -177,6 +178,7 @@ impl Planner<'_> {
         let entry = match self.target.inspect(blob).await? {
             Inspection::Sound { size } => Entry::Sound(size),
             Inspection::Damaged { size } => Entry::Damaged(size),
+            Inspection::Unreadable => Entry::Unreadable,
             Inspection::Missing => return Ok(None),
         };
         self.index.set(BlobKey::of(blob), entry);

@@ -110,8 +110,12 @@ pub(super) fn next_link(request: &HttpRequest, after: &str, top: usize) -> Strin
     url.into()
 }
 
-/// Which of so many rows the page holds that is asked for, and the link to the next one.
+/// Which of so many rows the page holds that is asked for, and the link to the next one. All when none is asked for: who
+/// wants them all wants those of one moment, made once.
 pub(super) fn rows(request: &HttpRequest, count: usize) -> Result<(Range<usize>, Option<String>)> {
+    if !["top", "after"].iter().any(|name| request.query.contains_key(*name)) {
+        return Ok((0..count, None));
+    }
     let (top, after) = page(request)?;
     let start = match &after {
         None => 0,

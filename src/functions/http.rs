@@ -349,11 +349,8 @@ async fn show_operations(connections: &Connections, request: &HttpRequest, now: 
 
 /// One operation with its items: a page of them when one is asked for, as a restore can have very many.
 async fn show_operation(repository: &Repository, operation: &Operation, request: &HttpRequest) -> Result<Body> {
-    let mut body = json::operation(operation);
-    if ["top", "after"].iter().any(|name| request.query.contains_key(*name)) {
-        let (rows, next) = api::rows(request, operation.items.len())?;
-        body = body.page(rows, next);
-    }
+    let (rows, next) = api::rows(request, operation.items.len())?;
+    let mut body = json::operation(operation).page(rows, next);
     if operation.kind == OperationKind::Verify {
         // Those of the last verification are kept. That they cannot be read must not hide the operation.
         let found = repository.findings(&operation.vault).await.ok().flatten();

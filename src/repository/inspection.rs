@@ -49,6 +49,8 @@ pub enum Inspection {
         /// Bytes.
         size: u64,
     },
+    /// It is there, and the disk cannot read it.
+    Unreadable,
     /// It is not there.
     Missing,
 }
@@ -86,6 +88,7 @@ impl Repository {
         loop {
             let part = match self.backups.read_part(blob, size..size + PART).await {
                 Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Inspection::Missing),
+                Err(error) if error.kind() == ErrorKind::Corrupt => return Ok(Inspection::Unreadable),
                 part => part?,
             };
             hash.update(&part);
@@ -103,6 +106,7 @@ impl Repository {
     pub async fn exists(&self, backup: &BackupRef) -> Result<bool> {
         match self.backups.read_part(&backup.manifest(), 0..1).await {
             Ok(_) => Ok(true),
+            Err(error) if error.kind() == ErrorKind::Corrupt => Ok(true),
             Err(error) if error.kind() == ErrorKind::NotFound => Ok(false),
             Err(error) => Err(error),
         }

@@ -141,9 +141,13 @@ impl Counts {
 pub struct Failure {
     /// The kind that could not be listed, or of the item that could not be read.
     pub kind: Kind,
-    /// The item; absent when the whole kind could not be listed.
+    /// The item; absent when the whole kind could not be listed, and where further failures are counted.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub name: Option<Box<str>>,
+    /// So many failures of items of this kind, beside those that are listed. To a reader that does not know this field,
+    /// any item of the kind may have failed, which is sound.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub more: Option<u64>,
     /// A stable code ([`ErrorKind::code`]).
     pub code: String,
     /// The sentence.

@@ -99,7 +99,7 @@ impl Store for LocalStore {
     }
 
     async fn read_part(&self, name: &str, range: Range<u64>) -> Result<Bytes> {
-        self.run("read", name, move |directory, name| directory.read(name, range)).await
+        self.run(READ, name, move |directory, name| directory.read(name, range)).await
     }
 
     fn list(&self, prefix: &str, after: Option<&str>) -> BoxStream<'_, Result<Entry>> {
@@ -401,9 +401,19 @@ fn private_file() -> OpenOptions {
     options
 }
 
+/// What is done when a sector that cannot be read is damage of one blob.
+const READ: &str = "read";
+
+/// What the system answers to reading such a sector: EIO; on Windows ERROR_CRC.
+const UNREADABLE: i32 = if cfg!(windows) { 23 } else { 5 };
+
 /// The one table from what the system answers to what the caller can do.
 fn refusal(doing: &str, target: &str, error: io::Error) -> Error {
     let (kind, advice) = match error.kind() {
+        // What is on it is lost, wherever else the disk is sound.
+        _ if doing == READ && error.raw_os_error() == Some(UNREADABLE) => {
+            (ErrorKind::Corrupt, "The disk cannot read it: copy what it still reads to another one.")
+        }
         Cause::NotFound => (ErrorKind::NotFound, "It does not exist."),
         Cause::PermissionDenied | Cause::ReadOnlyFilesystem => (
             ErrorKind::Forbidden,
@@ -428,6 +438,15 @@ fn refusal(doing: &str, target: &str, error: io::Error) -> Error {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_sector_that_cannot_be_read_is_damage_and_one_that_cannot_be_written_is_none() {
+        for (doing, kind) in
+            [("read", ErrorKind::Corrupt), ("list", ErrorKind::Unavailable), ("write", ErrorKind::Unavailable)]
+        {
+            assert_eq!(refusal(doing, "the blob a", io::Error::from_raw_os_error(UNREADABLE)).kind(), kind, "{doing}");
+        }
+    }
 
     #[test]
     fn what_the_system_refuses_is_explained() {

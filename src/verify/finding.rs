@@ -112,6 +112,7 @@ fn of_item(backup: &BackupRef, item: Item, inspection: Option<Inspection>) -> Fi
         Some(Inspection::Sound { .. } | Inspection::Damaged { .. }) => {
             (Wrong::WrongContent, "its content does not have the recorded SHA-256".to_owned())
         }
+        Some(Inspection::Unreadable) => (Wrong::WrongContent, "the disk cannot read it".to_owned()),
         Some(Inspection::Missing) | None => (Wrong::MissingBlob, "it is not there".to_owned()),
     };
     Finding {

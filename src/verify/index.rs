@@ -5,7 +5,7 @@ use std::collections::HashMap;
 pub(super) use crate::repository::inspection::BlobKey as Key;
 use crate::repository::inspection::Inspection;
 
-/// The blob's size and five bits.
+/// The blob's size and six bits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Entry(u64);
 
@@ -17,13 +17,16 @@ const YOUNG: u64 = 1 << 2;
 const NAMED: u64 = 1 << 3;
 /// There is a finding about it, or it was counted as one.
 const REPORTED: u64 = 1 << 4;
-const SIZE: u32 = 5;
+/// The disk cannot read it.
+const UNREADABLE: u64 = 1 << 5;
+const SIZE: u32 = 6;
 
 impl Entry {
     pub(super) fn of(inspection: Inspection, is_young: bool) -> Self {
         let (size, bits) = match inspection {
             Inspection::Sound { size } => (size, 0),
             Inspection::Damaged { size } => (size, DAMAGED),
+            Inspection::Unreadable => (0, UNREADABLE),
             Inspection::Missing => (0, MISSING),
         };
         Self(size << SIZE | bits | if is_young { YOUNG } else { 0 })
@@ -57,6 +60,7 @@ impl Index {
         let size = entry.size();
         Some(match () {
             () if entry.is(MISSING) => Inspection::Missing,
+            () if entry.is(UNREADABLE) => Inspection::Unreadable,
             () if entry.is(DAMAGED) => Inspection::Damaged { size },
             () => Inspection::Sound { size },
         })
@@ -112,11 +116,13 @@ mod tests {
     fn an_entry_takes_few_bytes_and_keeps_what_it_is_told() {
         assert_eq!(size_of::<(Key, Entry)>(), 24);
         let mut index = Index::default();
-        for (number, inspection) in
-            [Inspection::Sound { size: 1 << 50 }, Inspection::Damaged { size: 7 }, Inspection::Missing]
-                .into_iter()
-                .enumerate()
-        {
+        let all = [
+            Inspection::Sound { size: 1 << 50 },
+            Inspection::Damaged { size: 7 },
+            Inspection::Missing,
+            Inspection::Unreadable,
+        ];
+        for (number, inspection) in all.into_iter().enumerate() {
             let key = Key::of(&number.to_string());
             index.insert(key, Entry::of(inspection, number == 0));
             assert_eq!(index.is_unnamed(key), inspection != Inspection::Missing);
@@ -125,6 +131,6 @@ mod tests {
             assert!(!index.is_unnamed(key));
             assert_eq!(index.inspection(key), Some(inspection), "whatever else is known of it");
         }
-        assert_eq!(index.total(), (2, (1 << 50) + 7));
+        assert_eq!(index.total(), (3, (1 << 50) + 7));
     }
 }

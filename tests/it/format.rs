@@ -82,8 +82,9 @@ fn item() -> impl Strategy<Value = Item> {
 }
 
 fn failure() -> impl Strategy<Value = Failure> {
-    (sample::select(Kind::ALL.to_vec()), option::of(text()), any::<String>(), any::<String>())
-        .prop_map(|(kind, name, code, reason)| Failure { kind, name, code, reason })
+    let (name, more) = (option::of(text()), option::of(any::<u64>()));
+    (sample::select(Kind::ALL.to_vec()), name, more, any::<String>(), any::<String>())
+        .prop_map(|(kind, name, more, code, reason)| Failure { kind, name, more, code, reason })
 }
 
 fn guard() -> Guard {

@@ -431,6 +431,7 @@ fn example_manifest() -> Manifest {
     let failure = Failure {
         kind: "secrets".parse().unwrap(),
         name: Some("session-token".into()),
+        more: None,
         code: "Refused".into(),
         reason: reason.into(),
     };

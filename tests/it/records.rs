@@ -185,7 +185,7 @@ async fn work_goes_on_while_its_record_is_being_written() {
 #[tokio::test]
 async fn a_record_that_is_read_while_there_is_no_room_for_temporary_files_is_not_called_damaged() {
     let azure = LocalAzure::with(&["contoso-prod"]).await;
-    let state = LocalStore::open(&azure.state()).unwrap();
+    let state = LocalStore::open(azure.state()).unwrap();
     let repository = Repository::new(Arc::new(MemoryStore::default()), Arc::new(state));
     let operation = restored(2_000, 10);
     repository.create_operation(&operation).await.unwrap();

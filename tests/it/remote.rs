@@ -171,3 +171,27 @@ async fn where_nothing_is_stored_the_app_is_named_as_the_place() {
     assert!(backup.code == 2 && backup.stderr.contains("is not in scope"), "{backup:?}");
     assert_eq!(app.get("api/operations").await.body["value"], json!([]));
 }
+
+#[tokio::test]
+async fn long_answers_are_of_one_moment_and_a_vault_is_listed_once_for_them() {
+    const ITEMS: usize = 1100;
+    let azure = LocalAzure::with(&[VAULT]).await;
+    assert_eq!(azure.run(&["backup"]).await.code, 0);
+    (0..ITEMS).for_each(|number| drop(azure.vaults.set_secret(VAULT, &format!("secret-{number:05}"), "x")));
+    let app = azure.app().await;
+    let diff = ["diff", VAULT, "--live", "--output", "json"];
+    azure.vaults.reset_log();
+    let here = azure.run(&diff).await;
+    let requests = azure.vaults.requests().len();
+    azure.vaults.reset_log();
+    let there = by_app(&app, &diff).await;
+    assert_eq!(azure.vaults.requests().len(), requests);
+    assert_eq!((there.code, there.json()["differences"].as_array().map(Vec::len)), (1, Some(ITEMS)));
+    assert_eq!(timeless(&there), timeless(&here));
+
+    assert_eq!(azure.run(&["backup"]).await.code, 0);
+    let show = ["show", VAULT, "--output", "json"];
+    let (here, there) = (azure.run(&show).await, by_app(&app, &show).await);
+    assert_eq!(there.json()["items"].as_array().map(Vec::len), Some(ITEMS));
+    assert_eq!(timeless(&there), timeless(&here));
+}

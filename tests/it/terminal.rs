@@ -3,8 +3,9 @@
 mod interrupted;
 mod narrow;
 mod questions;
+mod unread;
 
-use std::io;
+use std::{fs::File, io};
 
 use pty_process::{Command, OwnedWritePty, Size};
 use simulator::key_vault::Fault;
@@ -49,23 +50,39 @@ pub(crate) struct Ended {
 
 impl Terminal {
     /// Gives the command with these settings changed at a terminal of so many rows and columns.
-    pub(crate) fn start(
+    pub(crate) fn start(azure: &LocalAzure, changes: &[(&str, &str)], arguments: &[&str], size: (u16, u16)) -> Self {
+        Self::start_with(azure, changes, arguments, size, None)
+    }
+
+    /// The same with the result in a file.
+    fn start_with(
         azure: &LocalAzure,
         changes: &[(&str, &str)],
         arguments: &[&str],
         (rows, columns): (u16, u16),
+        result: Option<File>,
     ) -> Self {
         let mut settings = azure.settings();
         settings.insert("TERM".to_owned(), "xterm-256color".to_owned());
         settings.extend(changes.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())));
-        Self::of(BINARY, &settings, arguments, (rows, columns))
+        Self::of(BINARY, &settings, arguments, (rows, columns), result)
     }
 
-    /// Starts any program, with nothing but these settings in its environment.
-    pub(crate) fn of(program: &str, settings: &Settings, arguments: &[&str], (rows, columns): (u16, u16)) -> Self {
+    /// Starts any program, with nothing but these settings in its environment, and the result in a file where one is given.
+    pub(crate) fn of(
+        program: &str,
+        settings: &Settings,
+        arguments: &[&str],
+        (rows, columns): (u16, u16),
+        result: Option<File>,
+    ) -> Self {
         let (pty, pts) = pty_process::open().unwrap();
         pty.resize(Size::new(rows, columns)).unwrap();
         let command = Command::new(program).args(arguments).env_clear().envs(settings).kill_on_drop(true);
+        let command = match result {
+            Some(result) => command.stdout(result),
+            None => command,
+        };
         let child = command.spawn(pts).unwrap_or_else(|error| {
             panic!("{program} is not started: {error}. scripts/tools.sh installs what the tests need.");
         });

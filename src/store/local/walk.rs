@@ -104,8 +104,8 @@ pub(super) fn folders(root: &Path, prefix: &str) -> io::Result<Vec<String>> {
 }
 
 /// The first `most` of what is wanted in the folder, in the order of the blobs: files by their name, folders by their
-/// name with `/`. Leaves out what is not ours. A folder that vanished is empty; the root must be there, or a wrong path would look like a store
-/// without backups.
+/// name with `/`. Leaves out what is not ours. A folder that vanished is empty; the root must be there, or a wrong path
+/// would look like a store without backups.
 fn children(root: &Path, folder: &str, most: usize, wanted: impl Fn(&str) -> bool) -> io::Result<Vec<String>> {
     if !folder.is_empty() && check_name(folder.trim_end_matches('/')).is_err() {
         return Ok(Vec::new());

@@ -4,6 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use azure_core::http::{AsyncRawResponse, HttpClient, Request, Transport};
 use keyvault_backup::{
+    diff::{Diff, Side},
     error::ErrorKind,
     model::{Kind, filter::ItemFilter},
     report::Status,
@@ -414,4 +415,33 @@ async fn answers_that_never_come_are_not_waited_for_without_end() {
     let header = world.back_up(VAULT).await.unwrap();
     assert_eq!((header.status, header.counts.read), (Status::Succeeded, 30), "{:?}", header.failures);
     assert!(start.elapsed() < Duration::from_secs(600), "{:?}", start.elapsed());
+}
+
+/// An identity that may list and not back up, and a vault of the size at which that matters.
+#[tokio::test(start_paused = true)]
+async fn of_very_many_failures_the_first_are_listed_and_the_others_are_counted() {
+    const ITEMS: u64 = 1200;
+    let world = World::with(&[VAULT]);
+    (0..ITEMS).for_each(|number| drop(world.vaults.set_secret(VAULT, &format!("secret-{number:05}"), "value")));
+    world.pass(DAY);
+    world.vaults.add_fault(Fault::answer(403, "Forbidden").on(backup_of(SimulatedKind::Secret)));
+    let header = world.back_up(VAULT).await.unwrap();
+    assert_eq!((header.status, header.counts.missing), (Status::PartiallySucceeded, ITEMS));
+    let (counted, listed) = header.failures.split_first().unwrap();
+    assert_eq!((counted.kind, &counted.name, counted.more), (Kind::Secrets, &None, Some(200)));
+    assert_eq!(&*counted.code, "Forbidden");
+    assert!(counted.reason.starts_with("200 more failures of secrets are not listed (200 Forbidden)."), "{counted:?}");
+    assert!(listed.len() == 1000 && listed.iter().all(|failure| failure.name.is_some() && failure.more.is_none()));
+    assert!(listed.is_sorted_by_key(|failure| &failure.name));
+    let before = world.newest(VAULT).await;
+    assert_eq!(before.header.failures, header.failures, "it is read as it was written");
+
+    // Nobody may take what was only counted for an item that was not there.
+    world.vaults.clear_faults();
+    world.pass(DAY);
+    let header = world.back_up(VAULT).await.unwrap();
+    assert_eq!((header.status, header.counts.read, header.failures.len()), (Status::Succeeded, ITEMS, 0));
+    let [before, after] = [before, world.newest(VAULT).await].map(|manifest| Side::of_backup(manifest).unwrap());
+    let diff = Diff::between(&before, &after).unwrap();
+    assert_eq!((diff.differences.len(), diff.not_compared), (0, ITEMS));
 }

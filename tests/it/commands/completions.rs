@@ -85,7 +85,7 @@ async fn zsh_completes_commands_flags_and_their_values() {
     fs::write(home.path().join(".zshrc"), start).unwrap();
     let settings = [("HOME", home.path().to_str().unwrap()), ("PATH", &path()), ("TERM", "xterm-256color")];
     let settings: Settings = settings.map(|(name, value)| (name.to_owned(), value.to_owned())).into();
-    let mut terminal = Terminal::of("zsh", &settings, &["--no-globalrcs"], (100, 200));
+    let mut terminal = Terminal::of("zsh", &settings, &["--no-globalrcs"], (100, 200), None);
     terminal.wait_for("ready> ").await;
     for (line, offered) in OFFERED {
         type_and_complete(&mut terminal, line).await;

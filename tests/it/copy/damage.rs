@@ -8,7 +8,7 @@ use keyvault_backup::{
     error::ErrorKind,
     report::{Progress, Status},
     repository::{Repository, Selector},
-    store::{Store, memory::MemoryStore},
+    store::{Store, local::LocalStore, memory::MemoryStore},
     verify,
 };
 use uuid::Uuid;
@@ -74,6 +74,52 @@ async fn a_damaged_blob_in_the_source_is_named_once_and_every_other_backup_is_co
             assert_eq!(from.notes("read", "/items/"), 1, "{case}");
         }
     }
+}
+
+/// `/proc/self/mem` answers EIO to whoever reads its beginning, as a disk does whose sector is lost.
+#[tokio::test]
+async fn a_blob_that_the_disk_cannot_read_is_damage_and_everything_else_is_copied_and_verified() {
+    let world = three_days().await;
+    let folder = tempfile::tempdir().unwrap();
+    let disk = || -> Repository {
+        let store = |name: &str| Arc::new(LocalStore::open(folder.path().join(name)).unwrap());
+        Repository::new(store("copy"), store("copy-state"))
+    };
+    assert_eq!(try_copy(&world.repository(), &disk(), &[]).await.unwrap().count(Fate::Copied), 3);
+    let lose = |blob: &str| {
+        let path = folder.path().join("copy").join(blob);
+        std::fs::remove_file(&path).unwrap();
+        std::os::unix::fs::symlink("/proc/self/mem", path).unwrap();
+    };
+    let blob = blobs_of(&world, "pear").await.remove(0);
+    lose(&blob);
+
+    let place = Place::in_world(&world);
+    let report = try_copy(&disk(), &place.repository(), &[]).await.unwrap();
+    let [found] = &report.damage[..] else { panic!("{report:#?}") };
+    assert_eq!((&found.blob, found.kind, found.backups.len()), (&blob, ErrorKind::Corrupt, 1));
+    assert!(found.message.contains("the disk cannot read it"), "{}", found.message);
+    assert_eq!((report.count(Fate::Copied), report.count(Fate::Damaged)), (2, 1), "{report:#?}");
+    assert_eq!(place.assert_sound("an item").await, 2);
+
+    let verify = async || {
+        let options = verify::Options { operation: Uuid::new_v4(), concurrency: 2 };
+        let (vault, now) = (VAULT.parse().unwrap(), world.now());
+        verify::run(&disk(), &vault, &options, &Progress::default(), now).await.unwrap()
+    };
+    let findings = verify().await;
+    assert_eq!((findings.backups, findings.sound_backups), (3, 2), "{findings:#?}");
+    let told = findings.findings.iter().find(|finding| *finding.blob == *blob).expect("a finding");
+    assert!(told.message.contains("the disk cannot read it"), "{}", told.message);
+
+    // A manifest is a blob too.
+    let newest = manifest_of(ids(&world).await.last().unwrap());
+    lose(&newest);
+    let place = Place::in_world(&world);
+    let report = try_copy(&disk(), &place.repository(), &[]).await;
+    // The listing of a folder passes over what is no file.
+    let report = report.unwrap();
+    assert_eq!(report.count(Fate::Copied), 1, "{report:#?}");
 }
 
 #[tokio::test(start_paused = true)]

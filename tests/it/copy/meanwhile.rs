@@ -4,8 +4,9 @@ use std::sync::Arc;
 
 use keyvault_backup::{
     copy::{Fate, Report},
+    error::ErrorKind,
     report::Status,
-    repository::Repository,
+    repository::{Repository, Selector},
     store::Store as _,
 };
 
@@ -36,6 +37,47 @@ async fn a_backup_that_is_removed_meanwhile_is_no_damage() {
         }
     }
     assert!(removed >= 5, "{removed}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_backup_that_was_asked_for_by_name_and_is_removed_meanwhile_is_missed() {
+    for alone in [true, false] {
+        let mut removed = 0;
+        for at in 0.. {
+            let world = Arc::new(three_days().await);
+            let place = Place::in_world(&world);
+            let all = ids(&world).await;
+            let (oldest, newest) = (Selector::Id(all[0].clone()), Selector::Id(all[2].clone()));
+            let chosen = if alone { vec![oldest] } else { vec![oldest, newest] };
+            let other = world.clone();
+            let act = move || -> Acted {
+                let (world, manifest) = (other.clone(), manifest_of(&all[0]));
+                Box::pin(async move {
+                    let blob = blobs_of(&world, "pear").await.remove(0);
+                    world.backups.delete(&manifest).await.unwrap();
+                    world.backups.delete(&blob).await.unwrap();
+                })
+            };
+            let from = Acting::new(&world.backups, at, act);
+            let source = Repository::new(from.clone(), Arc::new(world.state.clone()));
+            match try_copy(&source, &place.repository(), &chosen).await {
+                Err(error) => assert_eq!(error.kind(), ErrorKind::NotFound, "at call {at}: {error}"),
+                Ok(report) => {
+                    let expected = match report.count(Fate::Removed) {
+                        0 => Status::Succeeded,
+                        _ if alone => Status::Failed,
+                        _ => Status::PartiallySucceeded,
+                    };
+                    assert_eq!(report.status(), expected, "at call {at}: {report:#?}");
+                    removed += report.count(Fate::Removed);
+                }
+            }
+            if from.calls() <= at {
+                break;
+            }
+        }
+        assert!(removed >= 2, "{removed}");
+    }
 }
 
 #[tokio::test(start_paused = true)]

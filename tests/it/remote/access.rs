@@ -1,7 +1,9 @@
 //! What opens the app, and where it goes and does not go.
 
+use std::{os::unix::fs::PermissionsExt as _, process::Stdio};
+
 use super::{VAULT, answers::Impostor, environment, with_backups};
-use crate::local_azure::{FUNCTION_KEY, LocalAzure, run};
+use crate::local_azure::{BINARY, FUNCTION_KEY, LIMIT, LocalAzure, run};
 
 #[tokio::test]
 async fn a_key_is_read_from_a_file_or_from_standard_input() {
@@ -89,6 +91,41 @@ async fn who_is_not_signed_in_is_told_what_was_tried() {
         assert!(ran.stderr.contains(part), "{part}: {ran:?}");
     }
     assert_eq!(ran.stderr.lines().count(), 1, "{ran:?}");
+}
+
+/// `az` is a script that starts another program; both are gone when nobody waits for them any more.
+#[tokio::test]
+async fn an_az_that_hangs_is_ended_with_all_it_has_started_when_nobody_waits_for_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let (az, ids) = (folder.path().join("az"), folder.path().join("ids"));
+    let script = format!("#!/bin/sh\nsleep 300 &\necho $$ $! >{0}.partial\nmv {0}.partial {0}\nwait\n", ids.display());
+    std::fs::write(&az, script).unwrap();
+    std::fs::set_permissions(&az, std::fs::Permissions::from_mode(0o755)).unwrap();
+    let mut command = tokio::process::Command::new(BINARY);
+    command.arg("list").env_clear().env("PATH", format!("{}:/usr/bin:/bin", folder.path().display()));
+    command.env("BACKUP_APP_URL", "http://127.0.0.1:9").env("BACKUP_APP_SCOPE", "api://contoso-backup");
+    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).kill_on_drop(true);
+    let child = command.spawn().unwrap();
+    until(|| ids.exists()).await;
+    let process = child.id().unwrap().to_string();
+    assert!(std::process::Command::new("kill").args(["-TERM", &process]).status().unwrap().success());
+    let ended = tokio::time::timeout(LIMIT, child.wait_with_output()).await.expect("the command ends").unwrap();
+    assert_eq!(ended.status.code(), Some(130), "{ended:?}");
+    for id in std::fs::read_to_string(&ids).unwrap().split_whitespace() {
+        // Gone, or dead and not yet taken away by whoever inherited it.
+        let state = || std::fs::read_to_string(format!("/proc/{id}/stat")).unwrap_or_else(|_| ") Z".to_owned());
+        until(|| state().contains(") Z")).await;
+    }
+}
+
+/// Waits for that.
+async fn until(is_so: impl Fn() -> bool) {
+    let wait = async {
+        while !is_so() {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(LIMIT, wait).await.expect("it comes to that");
 }
 
 #[tokio::test]
