@@ -54,21 +54,26 @@ pub async fn plan_restore(connections: &Connections, request: &RestoreRequest) -
 /// in it, or of patterns that match nothing in it. Asks no vault, and reads the manifest only when there are patterns.
 pub async fn check_restore(connections: &Connections, request: &RestoreRequest) -> Result<()> {
     let repository = connections.repository(Role::Restore)?;
-    let backup = named_backup(&repository, request).await?;
+    let backup = repository.find_named(&request.vault, &request.backup).await?;
     let filter = ItemFilter::new(&request.items)?;
     if !filter.is_all() {
         restore::chosen(&repository.open(&backup).await?, &filter)?;
     }
-    Ok(())
+    check_guard(&repository, request, &backup).await
 }
 
-/// The backup that the request names. After a disaster `latest` is a backup of what was left, and a restore of it would
-/// succeed and bring nothing back: then a person has to say which one is meant.
-async fn named_backup(repository: &Repository, request: &RestoreRequest) -> Result<BackupRef> {
-    let backup = repository.find_named(&request.vault, &request.backup).await?;
-    if request.backup.parse::<Selector>()? == Selector::Latest
-        && let header = repository.header(&backup).await?
-        && let Some(guard) = &header.guard
+/// After a disaster `latest` is a backup of what was left, and a restore of it would succeed and bring nothing back: then
+/// a person has to say which one is meant.
+async fn check_guard(repository: &Repository, request: &RestoreRequest, backup: &BackupRef) -> Result<()> {
+    if request.backup.parse::<Selector>()? != Selector::Latest {
+        return Ok(());
+    }
+    let header = match repository.header(backup).await {
+        // Why it cannot be read is told by the restore itself.
+        Err(error) if error.kind().is_of_stored_data() => return Ok(()),
+        header => header?,
+    };
+    if let Some(guard) = &header.guard
         && !repository.is_acknowledged(&request.vault, guard).await?
     {
         let message = format!(
@@ -78,7 +83,7 @@ async fn named_backup(repository: &Repository, request: &RestoreRequest) -> Resu
         );
         return Err(Error::new(ErrorKind::Conflict, message).at("backup"));
     }
-    Ok(backup)
+    Ok(())
 }
 
 /// What a person should know before this restore: that the guard is up in the backup that was named, and which one holds
@@ -129,7 +134,13 @@ pub async fn restore(
             None => {
                 let (manifest, mut plan) = match agreed {
                     Some(plan) => (planned_backup(&repository, &request, &plan).await?, plan),
-                    None => plan(connections, &repository, &request).instrument(debug_span!("plan")).await?,
+                    None => {
+                        let (manifest, plan) =
+                            plan(connections, &repository, &request).instrument(debug_span!("plan")).await?;
+                        let planned = repository.find(&request.vault, &Selector::Id(plan.backup_id.clone())).await?;
+                        check_guard(&repository, &request, &planned).await?;
+                        (manifest, plan)
+                    }
                 };
                 if restore_options(connections, &request)?.may_replace() {
                     plan.safety_backup = Some(BackupId::new(now, id.as_fields().0));
@@ -166,7 +177,7 @@ async fn plan(
     request: &RestoreRequest,
 ) -> Result<(Manifest, Plan)> {
     connections.config().check_restore_target(&request.target_vault)?;
-    let backup = named_backup(repository, request).await?;
+    let backup = repository.find_named(&request.vault, &request.backup).await?;
     let manifest = repository.open(&backup).await?;
     let vault = connections.vault(&request.target_vault, Role::Restore)?;
     let plan = restore::plan(&manifest, &vault, &restore_options(connections, request)?).await?;

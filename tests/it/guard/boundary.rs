@@ -38,15 +38,25 @@ async fn a_restore_of_what_was_left_names_the_backup_that_holds_what_is_gone() {
     for dry_run in [&["--dry-run"][..], &[]] {
         let restore = [&["restore", "contoso-prod", "--to", "contoso-dr"], dry_run].concat();
         let latest = azure.run(&restore).await;
-        assert_eq!(latest.code, 0, "{latest:?}");
-        assert!(latest.stderr.contains(&format!("restore backup {before}.")), "{latest:?}");
+        if dry_run.is_empty() {
+            assert_eq!(latest.code, 1, "{latest:?}");
+            assert!(latest.stderr.contains(&format!("was there before, give --backup {before};")), "{latest:?}");
+            assert_eq!(azure.vaults.snapshot("contoso-dr").items.len(), 0, "nothing was restored");
+        } else {
+            assert_eq!(latest.code, 0, "{latest:?}");
+            assert!(latest.stderr.contains(&format!("restore backup {before}.")), "{latest:?}");
+        }
         let named = azure.run(&[&restore[..], &["--backup", &before]].concat()).await;
         assert_eq!((named.code, named.stderr.as_str()), (0, ""), "{named:?}");
     }
+    // By its id it is what somebody wants.
+    let newest = guard["value"][0]["guard"]["trippedBy"].as_str().unwrap();
+    let newest = azure.run(&["restore", "contoso-prod", "--to", "contoso-dr", "--backup", newest]).await;
+    assert_eq!(newest.code, 0, "{newest:?}");
     // Who has looked needs no telling.
     assert_eq!(azure.run(&["guard", "acknowledge", "--yes", "contoso-prod"]).await.code, 0);
-    let latest = azure.run(&["restore", "contoso-prod", "--to", "contoso-dr", "--dry-run"]).await;
-    assert_eq!(latest.stderr, "");
+    let latest = azure.run(&["restore", "contoso-prod", "--to", "contoso-dr"]).await;
+    assert_eq!((latest.code, latest.stderr.as_str()), (0, ""), "{latest:?}");
 }
 
 #[tokio::test]
@@ -61,8 +71,11 @@ async fn programs_are_told_of_it_too_before_they_restore() {
             "vault": "contoso-prod", "backup": backup, "targetVault": "contoso-dr", "dryRun": dry_run
         })
     };
-    for (dry_run, status) in [(true, 200), (false, 202)] {
-        let latest = app.post("api/restore", &asked("latest", dry_run)).await;
+    let newest = guard["value"][0]["guard"]["trippedBy"].as_str().unwrap();
+    let refused = app.post("api/restore", &asked("latest", false)).await;
+    assert_eq!((refused.status, &refused.body["error"]["target"]), (409, &json!("backup")), "{refused:?}");
+    for (backup, dry_run, status) in [("latest", true, 200), (newest, false, 202)] {
+        let latest = app.post("api/restore", &asked(backup, dry_run)).await;
         let [warning] = &latest.body["warnings"].as_array().unwrap()[..] else { panic!("{latest:?}") };
         assert!(latest.status == status && warning.as_str().unwrap().contains(&format!("restore backup {before}.")));
         let named = app.post("api/restore", &asked(&before, dry_run)).await;

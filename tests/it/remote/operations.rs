@@ -68,7 +68,7 @@ async fn a_restore_is_done_by_the_app_and_found_again_by_its_id() {
     let again = by_app(&app, &[&arguments[..], &["--resume", id]].concat()).await;
     assert_eq!((again.code, again.stdout.as_str()), (0, remote.stdout.as_str()));
     assert_eq!(azure.changes_asked_for(), changes);
-    let other = by_app(&app, &["restore", VAULT, "--to", TARGET, "--resume", id]).await;
+    let other = by_app(&app, &["restore", VAULT, "--to", TARGET, "--backup", "before-upgrade", "--resume", id]).await;
     assert!(other.code == 1 && other.stderr.contains("asks for something else"), "{other:?}");
 
     let direct = azure.run(&[&arguments[..], &["--output", "json"]].concat()).await;
@@ -84,8 +84,9 @@ async fn a_restore_is_done_by_the_app_and_found_again_by_its_id() {
         assert!(latest.stderr.contains("To bring back what was there before, give --backup 2"), "{latest:?}");
     }
     assert_eq!(azure.changes_asked_for(), changes);
-    let header = azure.run(&["show", VAULT, "--output", "json"]).await.json();
-    let named = [&arguments[..], &["--backup", header["backupId"].as_str().unwrap()]].concat();
+    let guard = azure.run(&["guard", VAULT, "--output", "json"]).await.json();
+    let newest = guard["value"][0]["guard"]["trippedBy"].as_str().unwrap();
+    let named = [&arguments[..], &["--backup", newest]].concat();
     for named in [by_app(&app, &named).await, azure.run(&named).await] {
         assert_eq!(named.code, 0, "{named:?}");
         assert!(named.stderr.contains("To bring back what was there before, restore backup 2"), "{named:?}");
