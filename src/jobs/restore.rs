@@ -14,7 +14,7 @@ use crate::{
     operation::{Attempts, Done, attempt},
     report::{ItemReport, Outcome, Progress, Status},
     repository::{
-        BackupRef, Repository, Selector,
+        Repository, Selector,
         manifest::{Header, Manifest},
         operation::Operation,
     },
@@ -59,21 +59,21 @@ pub async fn check_restore(connections: &Connections, request: &RestoreRequest) 
     if !filter.is_all() {
         restore::chosen(&repository.open(&backup).await?, &filter)?;
     }
-    check_guard(&repository, request, &backup).await
+    if request.backup.parse::<Selector>()? != Selector::Latest {
+        return Ok(());
+    }
+    match repository.header(&backup).await {
+        // Why it cannot be read is told by the restore itself.
+        Err(error) if error.kind().is_of_stored_data() => Ok(()),
+        header => check_guard(&repository, request, &header?).await,
+    }
 }
 
 /// After a disaster `latest` is a backup of what was left, and a restore of it would succeed and bring nothing back: then
 /// a person has to say which one is meant.
-async fn check_guard(repository: &Repository, request: &RestoreRequest, backup: &BackupRef) -> Result<()> {
-    if request.backup.parse::<Selector>()? != Selector::Latest {
-        return Ok(());
-    }
-    let header = match repository.header(backup).await {
-        // Why it cannot be read is told by the restore itself.
-        Err(error) if error.kind().is_of_stored_data() => return Ok(()),
-        header => header?,
-    };
-    if let Some(guard) = &header.guard
+async fn check_guard(repository: &Repository, request: &RestoreRequest, header: &Header) -> Result<()> {
+    if request.backup.parse::<Selector>()? == Selector::Latest
+        && let Some(guard) = &header.guard
         && !repository.is_acknowledged(&request.vault, guard).await?
     {
         let message = format!(
@@ -137,8 +137,7 @@ pub async fn restore(
                     None => {
                         let (manifest, plan) =
                             plan(connections, &repository, &request).instrument(debug_span!("plan")).await?;
-                        let planned = repository.find(&request.vault, &Selector::Id(plan.backup_id.clone())).await?;
-                        check_guard(&repository, &request, &planned).await?;
+                        check_guard(&repository, &request, &manifest.header).await?;
                         (manifest, plan)
                     }
                 };

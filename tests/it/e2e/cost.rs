@@ -168,9 +168,8 @@ async fn instructions(cloud: &Cloud, arguments: &[&str]) -> u64 {
     let folder = tempfile::tempdir().unwrap();
     let counted = folder.path().join("callgrind");
     let mut settings = cloud.settings();
-    // Waiting for turns costs nothing, and one thread makes the order of things depend on less.
+    // Waiting for turns costs nothing.
     settings.insert("BACKUP_REQUESTS_PER_SECOND".into(), "10000".into());
-    settings.insert("TOKIO_WORKER_THREADS".into(), "1".into());
     let mut command = Command::new(valgrind());
     command.arg("--tool=callgrind").arg(format!("--callgrind-out-file={}", counted.display())).arg(binary());
     command.args(arguments).env_clear().envs(settings).stdin(Stdio::null()).kill_on_drop(true);
