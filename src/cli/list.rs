@@ -132,7 +132,10 @@ fn print_vaults(printer: &Printer, place: &str, rows: &[(VaultName, usize, Optio
         return;
     }
     if rows.is_empty() {
-        printer.line(format!("There is no backup in {place}. Make one with: keyvault-backup backup VAULT"));
+        printer.line(format!(
+            "There is no backup in {place}. If there should be one, check where BACKUP_STORE_URL leads. Else make one with: \
+             keyvault-backup backup VAULT"
+        ));
         return;
     }
     let mut table = table(&["Vault", "Backups", "Newest", "Began", "Result", "Items", "Size"]);

@@ -211,7 +211,8 @@ fn print(printer: &Printer, (vault, result): &Row) {
     let text = |row: &Value, field: &str| row[field].as_str().unwrap_or_default().to_owned();
     let reasons = |row: &Value| {
         let reasons = row["reasons"].as_array().into_iter().flatten().filter_map(Value::as_str);
-        reasons.collect::<Vec<_>>().join(", ")
+        let reasons = reasons.collect::<Vec<_>>().join(", ");
+        if reasons.is_empty() { "no rule keeps it".to_owned() } else { reasons }
     };
     let is_dry_run = body["dryRun"] == true;
     let mut table = table(&["Backup", "Label", "Result", "Action", "Why"]);

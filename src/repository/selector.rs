@@ -70,9 +70,10 @@ impl Repository {
     }
 }
 
-/// The ids and labels that are near to what was written.
+/// What names a backup and is near to what was written.
 pub(super) fn meant(written: &str, backups: &[BackupRef]) -> String {
     let ids = backups.iter().map(|backup| backup.id.to_string());
     let labels = backups.iter().filter_map(|backup| backup.label.as_ref().map(ToString::to_string));
-    did_you_mean(written, ids.chain(labels))
+    let latest = (!backups.is_empty()).then(|| Selector::Latest.to_string());
+    did_you_mean(written, ids.chain(labels).chain(latest))
 }

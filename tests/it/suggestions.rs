@@ -14,7 +14,7 @@ async fn a_slip_in_the_name_of_a_vault_a_backup_or_an_item_is_answered_with_the_
     let restore = ["restore", "contoso-prod", "--to", "contoso-dr"];
     let meant_id = format!("Did you mean {id}?");
     let drill = ["--into", "contoso-dr", "--yes"];
-    let rows: [(&[&str], i32, &str); 22] = [
+    let rows: [(&[&str], i32, &str); 23] = [
         (&["show", "contoso-prdo"], 4, "Did you mean contoso-prod?"),
         (&["list", "contso-prod"], 4, "Did you mean contoso-prod?"),
         (&["verify", "contoso-prdo"], 4, "Did you mean contoso-prod?"),
@@ -22,6 +22,7 @@ async fn a_slip_in_the_name_of_a_vault_a_backup_or_an_item_is_answered_with_the_
         (&["guard", "contoso-prdo"], 4, "Did you mean contoso-prod?"),
         (&["prune", "contoso-prdo", "--backup-keep", "last=1", "--yes"], 4, "Did you mean contoso-prod?"),
         (&["show", "contoso-prod", "befor-upgrade"], 4, "Did you mean before-upgrade?"),
+        (&["show", "contoso-prod", "lates"], 4, "Did you mean latest?"),
         (&["show", "contoso-prod", cut_off], 2, &meant_id),
         (&["diff", "contoso-prod", "before-up", "--live"], 4, "Did you mean before-upgrade?"),
         (&["restore", "contoso-prod", "--to", "contoso-rd"], 6, "Did you mean contoso-dr?"),
