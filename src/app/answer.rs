@@ -25,6 +25,11 @@ pub(super) struct Answer {
     body: Bytes,
 }
 
+/// Whether the app itself said this: it always gives a reason.
+fn is_refusal(error: &Value) -> bool {
+    error["code"].is_string() && error["message"].as_str().is_some_and(|message| !message.is_empty())
+}
+
 impl Answer {
     pub(super) fn new(status: u16, headers: &Headers, body: Bytes) -> Self {
         let header = |name| headers.get_optional_str(&HeaderName::from_static(name)).map(str::to_owned);
@@ -49,7 +54,7 @@ impl Answer {
         match (self.status, body) {
             (200..=299, Some(body)) if body.is_object() => Ok(body),
             (200..=299, _) => Err(wrong_address(&app.describe())),
-            (_, Some(body)) if body["error"]["code"].is_string() => Err(self.refusal(&body["error"], app)),
+            (_, Some(body)) if is_refusal(&body["error"]) => Err(self.refusal(&body["error"], app)),
             _ => Err(self.of_others(app)),
         }
     }
@@ -59,10 +64,8 @@ impl Answer {
         let code = error["code"].as_str().unwrap_or_default();
         let kind = ErrorKind::from_code(code).unwrap_or(ErrorKind::Internal);
         let text = |error: &Value| error["message"].as_str().unwrap_or_default().to_owned();
-        let mut message = match error["details"].as_array() {
-            Some(details) if !details.is_empty() => details.iter().map(text).collect::<Vec<_>>().join(" "),
-            _ => text(error),
-        };
+        let details: Vec<String> = error["details"].as_array().into_iter().flatten().map(text).collect();
+        let mut message = if details.iter().any(|detail| !detail.is_empty()) { details.join(" ") } else { text(error) };
         if kind == ErrorKind::InvalidInput && self.status == 500 {
             message = format!("The settings of {} are wrong. {message}", app.describe());
         }

@@ -13,22 +13,22 @@ const POINTS: u64 = 200;
 const POINTS_OF_A_SCENARIO: u64 = 60;
 
 pub(super) async fn run(setup: &Setup, report: &mut Report) -> Result<()> {
-    let folder = tempfile::tempdir()?;
-    let options = |stores: &[StoreKind], rounds, seconds| Options {
+    let folders = tempfile::tempdir()?;
+    let options = |what: &str, stores: &[StoreKind], rounds, seconds| Options {
         program: setup.program.clone(),
         seed: 6,
         stores: stores.to_vec(),
         time: Duration::from_secs(seconds),
         rounds,
-        folder: folder.path().to_owned(),
+        folder: folders.path().join(what),
     };
-    let killed = crash_points(&options(&[StoreKind::Local], POINTS_OF_A_SCENARIO, 0)).await?;
+    let killed = crash_points(&options("kills", &[StoreKind::Local], POINTS_OF_A_SCENARIO, 0)).await?;
     let at = format!("{} kills", grouped(killed.kills as i64));
     let good = killed.is_good() && killed.kills >= POINTS;
     report.verdict("SIGKILL during backup, restore, prune", "≥ 200 points, nothing lost", said(&killed, &at), good);
 
-    let seconds = if setup.quick { 20 } else { 120 };
-    let stormed = soak(&options(&[StoreKind::Local, StoreKind::Azurite], u64::MAX, seconds)).await?;
+    let seconds = if setup.quick { 20 } else { 60 };
+    let stormed = soak(&options("faults", &[StoreKind::Local, StoreKind::Azurite], u64::MAX, seconds)).await?;
     let at = format!("{} faults, {} kills", grouped(stormed.faults as i64), stormed.kills);
     let good = stormed.is_good() && stormed.faults > 0;
     report.verdict("fault storm", "nothing lost, no false success", said(&stormed, &at), good);

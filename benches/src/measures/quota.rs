@@ -92,7 +92,7 @@ impl Situation {
 }
 
 pub(super) async fn run(setup: &Setup, report: &mut Report) -> Result<()> {
-    let seconds = if setup.quick { 20.0 } else { 40.0 };
+    let seconds = if setup.quick { 20.0 } else { 30.0 };
     let mut rows = Vec::new();
     for (index, situation) in SITUATIONS.iter().enumerate() {
         if setup.quick && !matches!(index, 0 | 5) {
