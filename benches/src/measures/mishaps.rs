@@ -10,7 +10,7 @@ use crate::{Result, Setup, report::Report, series::grouped};
 const POINTS: u64 = 200;
 
 /// So many points of each of the soak's scenarios are more than [`POINTS`] together.
-const POINTS_OF_A_SCENARIO: u64 = 60;
+const POINTS_OF_A_SCENARIO: u64 = 35;
 
 pub(super) async fn run(setup: &Setup, report: &mut Report) -> Result<()> {
     let folders = tempfile::tempdir()?;
