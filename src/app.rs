@@ -7,7 +7,7 @@
 mod answer;
 mod body;
 
-use std::{sync::Arc, time::Duration};
+use std::{collections::HashSet, sync::Arc, time::Duration};
 
 use azure_core::{
     credentials::TokenCredential,
@@ -63,6 +63,8 @@ pub type Row = (BackupRef, Result<Header>);
 pub struct Backups {
     /// Newest first.
     pub rows: Vec<Row>,
+    /// Those in which the last verification found damage.
+    pub damaged: HashSet<BackupId>,
     /// What tripped the guard, if it is up; an error when that cannot be told.
     pub guard: Result<Option<Guard>>,
 }
@@ -135,7 +137,8 @@ impl App {
     /// The backups of a vault.
     pub async fn backups(&self, vault: &VaultName) -> Result<Backups> {
         let body = self.pages(&["backups", vault.as_str()], Vec::new(), "value", ROWS).await?;
-        Ok(Backups { guard: body::guard(&body), rows: body::rows(body, "value", body::row)? })
+        let damaged = body::damaged(&body["value"])?;
+        Ok(Backups { guard: body::guard(&body), damaged, rows: body::rows(body, "value", body::row)? })
     }
 
     /// What tripped the guard of a vault, if it is up.
@@ -155,15 +158,18 @@ impl App {
         body::acknowledgement(self.post(&["backups", vault.as_str(), "guard"], order, None).await?)
     }
 
-    /// All about a backup but its items.
-    pub async fn header(&self, vault: &VaultName, backup: &str) -> Result<Header> {
-        let query = vec![("top", "1".to_owned())];
-        body::manifest(self.get(&["backups", vault.as_str(), backup], query).await?).map(|manifest| manifest.header)
+    /// All about a backup but its items, and whether the last verification found damage in it.
+    pub async fn header(&self, vault: &VaultName, backup: &str) -> Result<(Header, bool)> {
+        let body = self.get(&["backups", vault.as_str(), backup], vec![("top", "1".to_owned())]).await?;
+        let damaged = body["damaged"] == true;
+        Ok((body::manifest(body)?.header, damaged))
     }
 
-    /// A backup with its items.
-    pub async fn backup(&self, vault: &VaultName, backup: &str) -> Result<Manifest> {
-        body::manifest(self.whole(&["backups", vault.as_str(), backup], Vec::new()).await?)
+    /// A backup with its items, and whether the last verification found damage in it.
+    pub async fn backup(&self, vault: &VaultName, backup: &str) -> Result<(Manifest, bool)> {
+        let body = self.whole(&["backups", vault.as_str(), backup], Vec::new()).await?;
+        let damaged = body["damaged"] == true;
+        Ok((body::manifest(body)?, damaged))
     }
 
     /// Compares a backup with another one of `with`, or with that vault as it is now when none is named.

@@ -137,11 +137,10 @@ pub async fn run(
     progress: &Progress,
 ) -> Result<Copy> {
     // A wrong name is told before anything is written, and the lease is.
-    let (by_name, chosen) = (!chosen.is_empty(), plan::choose(source, vault, chosen).await?);
+    let chosen = plan::choose(source, vault, chosen).await?;
     let Lock::Taken(lease) = target.lock(vault, Uuid::nil()).await? else { return Ok(Copy::Busy) };
     let result = async {
-        let mut plan = plan::of_backups(source, target, vault, chosen).await?;
-        plan.report.by_name = by_name;
+        let plan = plan::of_backups(source, target, vault, chosen).await?;
         plan.execute(source, target, concurrency, &|| lease.is_held(), progress).await.map(Copy::Done)
     }
     .await;

@@ -150,18 +150,21 @@ impl Error {
         self.target.as_deref()
     }
 
-    /// The sentence and every cause behind it, outermost first. The outer texts of the Azure SDK are often empty of
-    /// content, so the whole chain is printed.
+    /// The sentence and the causes behind it, outermost first. Of a request that got no answer, the innermost alone: those
+    /// around it only say which library was told by which.
     pub fn chain(&self) -> String {
         let mut text = self.message.clone();
         let mut next = error::Error::source(self);
+        let mut is_of_request = false;
         while let Some(cause) = next {
+            next = cause.source();
+            is_of_request |= [Some(cause), next].into_iter().flatten().any(|cause| cause.is::<reqwest::Error>());
             let cause_text = cause.to_string();
-            if !cause_text.is_empty() && !text.contains(&cause_text) {
+            let is_told = next.is_none() || !is_of_request;
+            if is_told && !cause_text.is_empty() && !text.contains(&cause_text) {
                 text.push_str(" Cause: ");
                 text.push_str(&cause_text);
             }
-            next = cause.source();
         }
         text
     }

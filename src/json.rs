@@ -155,15 +155,14 @@ fn item_report(report: ItemReport) -> Value {
 /// A verification with what it found.
 pub fn verification(of: &Operation, found: Option<&Findings>) -> Value {
     let mut body = operation_summary(of);
-    if let Some(found) = found {
-        body["findings"] = findings(found);
-        body["moreDamage"] = found.more_damage.into();
+    for (name, value) in found.into_iter().flat_map(findings) {
+        body[name] = value;
     }
     body
 }
 
-/// What a verification found, a row each.
-pub fn findings(found: &Findings) -> Value {
+/// What a verification found, as fields of its operation.
+pub fn findings(found: &Findings) -> [(&'static str, Value); 3] {
     let finding = |finding: &Finding| {
         let mut one = json!({
             "finding": finding.finding.as_str(),
@@ -176,7 +175,8 @@ pub fn findings(found: &Findings) -> Value {
         }
         one
     };
-    found.findings.iter().map(finding).collect()
+    let rows = found.findings.iter().map(finding).collect();
+    [("findings", rows), ("moreDamage", found.more_damage.into()), ("bytes", found.bytes.into())]
 }
 
 fn problem(problem: &Problem) -> Value {
@@ -211,8 +211,19 @@ pub fn backup_summary(header: &Header) -> Value {
     body
 }
 
-/// A backup whose manifest cannot be read, as a row of a listing.
-pub fn unreadable_backup(backup: &BackupRef, trouble: &Error) -> Value {
+/// A backup as a row of a listing: its manifest may be one that cannot be read, and what it needs may be `damaged`.
+pub fn backup_row(backup: &BackupRef, header: &Result<Header>, damaged: bool) -> Value {
+    let mut body = match header {
+        Ok(header) => backup_summary(header),
+        Err(trouble) => unreadable_backup(backup, trouble),
+    };
+    if damaged {
+        body["damaged"] = true.into();
+    }
+    body
+}
+
+fn unreadable_backup(backup: &BackupRef, trouble: &Error) -> Value {
     let mut body = error(std::slice::from_ref(trouble));
     body["id"] = backup.id.as_str().into();
     body["vault"] = backup.vault.as_str().into();
@@ -231,8 +242,11 @@ fn failure(failure: &Failure) -> Value {
 }
 
 /// A backup with its items.
-pub fn backup(header: &Header, items: &Items) -> Body {
+pub fn backup(header: &Header, items: &Items, damaged: bool) -> Body {
     let mut head = backup_summary(header);
+    if damaged {
+        head["damaged"] = true.into();
+    }
     head["failures"] = header.failures.iter().map(failure).collect();
     let items = items.clone();
     Body::with(head, "items", items.len(), move |number| {
@@ -259,10 +273,7 @@ fn item(item: &Item) -> Value {
 
 /// How well a vault is protected.
 pub fn coverage(coverage: &Coverage) -> Value {
-    let newest = coverage.newest.as_ref().map(|(backup, header)| match header {
-        Ok(header) => backup_summary(header),
-        Err(error) => unreadable_backup(backup, error),
-    });
+    let newest = coverage.newest.as_ref().map(|(backup, header)| backup_row(backup, header, false));
     let failures: &[Failure] = match &coverage.newest {
         Some((_, Ok(header))) => &header.failures,
         _ => &[],

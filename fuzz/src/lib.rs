@@ -23,7 +23,12 @@ use keyvault_backup::{
     json,
     model::{Cloud, Kind, VaultName},
     report::Progress,
-    repository::{findings::Findings, items::Items, manifest::Manifest, operation::Operation},
+    repository::{
+        findings::Findings,
+        items::Items,
+        manifest::{Header, Manifest},
+        operation::Operation,
+    },
     restore::Plan,
     vault::{Vault, pacing::Pacing},
 };
@@ -121,12 +126,9 @@ pub fn app_answer(input: &[u8]) {
     let coverages = |rows: &Vec<Coverage>| all(rows.iter().map(json::coverage).collect());
     is_read_as_shown(input, async |app| app.vaults(&[]).await, coverages);
     is_read_as_shown(input, async |app| app.backups(vault).await, listing);
-    is_read_as_shown(
-        input,
-        async |app| app.header(vault, "latest").await,
-        |it| whole(json::backup(it, &Items::of(&[]).unwrap())),
-    );
-    let manifest = |it: &Manifest| whole(json::backup(&it.header, &it.items));
+    let header = |(it, damaged): &(Header, bool)| whole(json::backup(it, &Items::of(&[]).unwrap(), *damaged));
+    is_read_as_shown(input, async |app| app.header(vault, "latest").await, header);
+    let manifest = |(it, damaged): &(Manifest, bool)| whole(json::backup(&it.header, &it.items, *damaged));
     is_read_as_shown(input, async |app| app.backup(vault, "latest").await, manifest);
     let comparison = |it: &Comparison| whole(json::comparison(it));
     is_read_as_shown(input, async |app| app.compare(vault, backup, None, vault).await, comparison);
@@ -203,10 +205,7 @@ fn answers(input: &[u8]) -> Vec<(StatusCode, Headers, Bytes)> {
 }
 
 fn listing(backups: &Backups) -> Value {
-    let row = |(backup, header): &Row| match header {
-        Ok(header) => json::backup_summary(header),
-        Err(error) => json::unreadable_backup(backup, error),
-    };
+    let row = |(backup, header): &Row| json::backup_row(backup, header, backups.damaged.contains(&backup.id));
     let guard = match &backups.guard {
         Ok(guard) => guard.as_ref().map_or(Value::Null, json::guard),
         Err(error) => json::error(std::slice::from_ref(error)),

@@ -2,6 +2,8 @@
 //! stored documents do, so their names are put back and the documents' own readers do the rest. What the API does not show
 //! (names of blobs, requests, filters) is empty.
 
+use std::collections::HashSet;
+
 use serde::{Deserialize, de::DeserializeOwned};
 use serde_json::{Value, json};
 
@@ -11,7 +13,7 @@ use crate::{
     diff::Diff,
     error::{Error, ErrorKind, Result},
     jobs::Comparison,
-    model::VaultName,
+    model::{BackupId, VaultName},
     repository::{
         BackupRef,
         findings::{FINDINGS_VERSION, Findings},
@@ -92,6 +94,12 @@ pub(super) fn row(body: Value) -> Result<Row> {
     let backup = BackupRef { vault: field(&body, "vault")?, id: field(&body, "id")?, label: field(&body, "label")? };
     let header = if body["error"].is_object() { Err(error(&body["error"])) } else { Ok(header(body)?) };
     Ok((backup, header))
+}
+
+/// The backups of a listing in which the last verification found damage.
+pub(super) fn damaged(rows: &Value) -> Result<HashSet<BackupId>> {
+    let rows = rows.as_array().into_iter().flatten();
+    rows.filter(|row| row["damaged"] == true).map(|row| field(row, "id")).collect()
 }
 
 /// An error that is a part of an answer.

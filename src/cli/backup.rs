@@ -39,6 +39,7 @@ pub(super) const MANUAL: Manual = Manual {
         (1, "it failed: a vault refuses for good"),
         (2, ""),
         (3, "backed up in part: something is stale or missing, or some of the vaults failed"),
+        (4, "there is no vault of that name"),
         (5, ""),
         (6, ""),
         (7, "the newest backup is from a newer release: use that release"),

@@ -110,7 +110,7 @@ impl Diff {
 
 async fn find(app: &App, vault: &VaultName, backup: &str) -> Result<BackupId> {
     let selector: Selector = backup.parse()?;
-    Ok(app.header(vault, &selector.to_string()).await?.backup_id)
+    Ok(app.header(vault, &selector.to_string()).await?.0.backup_id)
 }
 
 /// What [`jobs::newest_backup`] chooses.

@@ -56,7 +56,7 @@ pub(super) const MANUAL: Manual = Manual {
 pub(super) struct Drill {
     /// The vault whose backup it is.
     vault: String,
-    /// latest, an id, a label, or a time: then the newest backup that was complete at that time.
+    /// latest, an id, a label, or a time or date (UTC): then the newest backup that was complete then.
     #[arg(long, default_value = "latest")]
     backup: String,
     /// An empty vault that holds nothing else. What is restored there is deleted and purged again

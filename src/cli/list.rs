@@ -1,5 +1,7 @@
 //! `keyvault-backup list`.
 
+use std::collections::HashSet;
+
 use clap::Args;
 use futures::{StreamExt as _, TryStreamExt as _, stream};
 use serde_json::{Value, json};
@@ -10,11 +12,11 @@ use super::{
     print::{Cell, End, Printer, status, table},
 };
 use crate::{
-    app::{App, Row},
+    app::{App, Backups, Row},
     config::connect::{Connections, Role},
     error::Result,
-    json,
-    model::{VaultName, size},
+    jobs, json,
+    model::{BackupId, VaultName, size},
     repository::{BackupRef, Repository, Selector, manifest::Header},
 };
 
@@ -64,12 +66,12 @@ impl List {
             return Ok(end_of_listing(rows.iter().filter_map(|(_, _, newest)| newest.as_ref())));
         };
         let vault = app.name(&vault)?;
-        let rows = app.backups(&vault).await?.rows;
+        let Backups { rows, damaged, .. } = app.backups(&vault).await?;
         if rows.is_empty() {
             // Says which vaults there are.
             app.header(&vault, "latest").await?;
         }
-        print_backups(printer, &vault, &rows);
+        print_backups(printer, &vault, &rows, &damaged);
         Ok(end_of_listing(&rows))
     }
 }
@@ -102,8 +104,9 @@ async fn list_backups(repository: &Repository, vault: &VaultName, printer: &Prin
     let newest_first = backups.into_iter().rev();
     let rows: Vec<Row> =
         stream::iter(newest_first).map(|backup| read(repository, backup)).buffered(8).try_collect().await?;
+    let damaged = repository.damaged_backups(vault).await;
     bar.finish();
-    print_backups(printer, vault, &rows);
+    print_backups(printer, vault, &rows, &damaged);
     Ok(end_of_listing(&rows))
 }
 
@@ -125,7 +128,8 @@ fn print_vaults(printer: &Printer, place: &str, rows: &[(VaultName, usize, Optio
         let value: Vec<Value> = rows
             .iter()
             .map(|(vault, backups, newest)| {
-                json!({ "vault": vault, "backups": backups, "newest": newest.as_ref().map(describe) })
+                let newest = newest.as_ref().map(|(backup, header)| json::backup_row(backup, header, false));
+                json!({ "vault": vault, "backups": backups, "newest": newest })
             })
             .collect();
         printer.json(&json!({ "value": value }));
@@ -142,7 +146,7 @@ fn print_vaults(printer: &Printer, place: &str, rows: &[(VaultName, usize, Optio
     for (vault, backups, newest) in rows {
         let mut row: Vec<Cell> = vec![vault.as_str().into(), backups.to_string().into()];
         match newest {
-            Some((_, Ok(newest))) => row.extend(summary(printer, newest)),
+            Some((_, Ok(newest))) => row.extend(summary(printer, newest, false)),
             Some((backup, Err(_))) => row.extend(unreadable(printer, backup)),
             None => (),
         }
@@ -153,9 +157,11 @@ fn print_vaults(printer: &Printer, place: &str, rows: &[(VaultName, usize, Optio
 }
 
 /// The backups of a vault, in the order in which they come.
-fn print_backups(printer: &Printer, vault: &VaultName, rows: &[Row]) {
+fn print_backups(printer: &Printer, vault: &VaultName, rows: &[Row], damaged: &HashSet<BackupId>) {
+    let is_damaged = |backup: &BackupRef| damaged.contains(&backup.id);
     if printer.is_json() {
-        let value: Vec<Value> = rows.iter().map(describe).collect();
+        let value: Vec<Value> =
+            rows.iter().map(|(backup, header)| json::backup_row(backup, header, is_damaged(backup))).collect();
         printer.json(&json!({ "vault": vault, "value": value }));
         return;
     }
@@ -163,7 +169,7 @@ fn print_backups(printer: &Printer, vault: &VaultName, rows: &[Row]) {
     for (backup, header) in rows {
         let label = backup.label.as_ref().map(ToString::to_string).unwrap_or_default();
         let mut row = match header {
-            Ok(header) => summary(printer, header),
+            Ok(header) => summary(printer, header, is_damaged(backup)),
             Err(_) => [&unreadable(printer, backup)[..], &["".into(), "".into()]].concat(),
         };
         let full = header.as_ref().is_ok_and(|header| header.full);
@@ -172,13 +178,8 @@ fn print_backups(printer: &Printer, vault: &VaultName, rows: &[Row]) {
     }
     printer.table(table);
     rows.iter().for_each(|row| complain(printer, row));
-}
-
-fn describe((backup, header): &Row) -> Value {
-    match header {
-        Ok(header) => json::backup_summary(header),
-        Err(error) => json::unreadable_backup(backup, error),
-    }
+    let readable = rows.iter().filter_map(|(_, header)| header.as_ref().ok());
+    readable.filter(|it| damaged.contains(&it.backup_id)).for_each(|it| printer.complain(jobs::damage_warning(it)));
 }
 
 fn complain(printer: &Printer, (_, header): &Row) {
@@ -187,11 +188,11 @@ fn complain(printer: &Printer, (_, header): &Row) {
     }
 }
 
-fn summary(printer: &Printer, header: &Header) -> Vec<Cell> {
+fn summary(printer: &Printer, header: &Header, damaged: bool) -> Vec<Cell> {
     vec![
         header.backup_id.as_str().into(),
         printer.time(header.started_at).into(),
-        status(header.status),
+        if damaged { Cell::bad(format!("{}, damaged", header.status)) } else { status(header.status) },
         header.counts.items().to_string().into(),
         size(header.counts.bytes).to_string().into(),
     ]

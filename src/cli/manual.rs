@@ -123,6 +123,12 @@ pub(super) fn with_plain_usage(mut message: clap::Error, mut command: Command) -
             meant = below;
         }
         let usage = meant.clone().render_usage();
+        if let (Some(ContextValue::String(word)), "restore") = (message.get(ContextKind::InvalidArg), meant.get_name())
+            && !word.starts_with('-')
+        {
+            let tip = StyledStr::from(format!("the vault to restore into is named with '--to {word}'"));
+            message.insert(ContextKind::Suggested, ContextValue::StyledStrs(vec![tip]));
+        }
         message.insert(ContextKind::Usage, ContextValue::StyledStr(usage));
     }
     message

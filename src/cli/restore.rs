@@ -73,7 +73,7 @@ pub(super) struct Restore {
     /// The vault to restore into; RESTORE_TARGET_VAULTS must name it.
     #[arg(long, value_name = "VAULT", help_heading = "What and where")]
     to: String,
-    /// latest, an id, a label, or a time: then the newest backup that was complete at that time.
+    /// latest, an id, a label, or a time or date (UTC): then the newest backup that was complete then.
     #[arg(long, default_value = "latest", help_heading = "What and where")]
     backup: String,
     /// Patterns of items such as secrets/db-* or !keys/tmp-* [default: all].
@@ -133,7 +133,7 @@ impl Restore {
             // The app makes a plan of its own; what it finds then may differ from what is shown here.
             let plan = plan_by(app, &request, printer).await?;
             warn().await;
-            if !printer.confirm(&summary(&plan)?, "Restore?").await {
+            if changes_something(&plan)? && !printer.confirm(&summary(&plan)?, "Restore?").await {
                 return Ok(printer.declined());
             }
         }
@@ -164,7 +164,7 @@ async fn restore(
     let mut agreed = None;
     if !yes && printer.can_ask() {
         let plan = plan(connections, &request, printer).await?;
-        if !printer.confirm(&summary(&plan)?, "Restore?").await {
+        if changes_something(&plan)? && !printer.confirm(&summary(&plan)?, "Restore?").await {
             return Ok(printer.declined());
         }
         agreed = Some(plan);
@@ -253,16 +253,15 @@ async fn plan_by(app: &App, request: &RestoreRequest, printer: &Printer) -> Resu
 /// What a person should know before a restore by the app: its guard is up no more once somebody has acknowledged it.
 async fn warnings_by(app: &App, request: &RestoreRequest) -> Vec<String> {
     let look = async {
-        let header = app.header(&request.vault, &request.backup).await?;
-        let up = if header.guard.is_some() { app.guard(&request.vault).await? } else { None };
-        Ok::<_, Error>((header, up))
+        let (header, damaged) = app.header(&request.vault, &request.backup).await?;
+        let guard = match &header.guard {
+            Some(guard) => app.guard(&request.vault).await?.filter(|up| guard.tripped_by == up.tripped_by),
+            None => None,
+        };
+        let guard = guard.map(|guard| jobs::guard_warning(&header, &guard));
+        Ok::<_, Error>(guard.into_iter().chain(damaged.then(|| jobs::damage_warning(&header))).collect())
     };
-    match look.await {
-        Ok((header, Some(up))) if header.guard.as_ref().is_some_and(|guard| guard.tripped_by == up.tripped_by) => {
-            jobs::guard_warning(&header).into_iter().collect()
-        }
-        _ => Vec::new(),
-    }
+    look.await.unwrap_or_default()
 }
 
 fn print(printer: &Printer, operation: &Operation, all_rows: bool) -> Result<()> {
@@ -295,11 +294,16 @@ fn print_plan(printer: &Printer, plan: &Plan, warnings: &[String], all_rows: boo
     Ok(())
 }
 
-/// What somebody must know before saying yes: what is lost is named, everything else counted.
+/// What somebody must know before saying yes: what is changed is named, everything else counted.
 fn summary(plan: &Plan) -> Result<Vec<String>> {
     const MOST: usize = 10;
     let mut lines = vec![describe(plan)?];
-    for (action, what) in [(Action::Replace, "Replaced, after a safety copy"), (Action::Blocked, "Blocked")] {
+    for (action, what) in [
+        (Action::Restore, "To restore"),
+        (Action::Recover, "To recover"),
+        (Action::Replace, "To replace, after a safety copy"),
+        (Action::Blocked, "Blocked"),
+    ] {
         let (mut items, mut more) = (Vec::new(), 0_u64);
         for step in plan.steps.iter() {
             match step? {
@@ -325,20 +329,25 @@ fn cell(action: Action) -> Cell {
 }
 
 fn describe(plan: &Plan) -> Result<String> {
+    const WORDS: [(Action, &str); 6] = [
+        (Action::Restore, "to restore"),
+        (Action::Recover, "to recover"),
+        (Action::Replace, "to replace"),
+        (Action::AlreadyPresent, "there already"),
+        (Action::Skip, "skipped"),
+        (Action::Blocked, "blocked"),
+    ];
     let counts = plan.counts()?;
-    let count = |action| counts.get(&action).copied().unwrap_or_default();
-    Ok(format!(
-        "Backup {} of vault {} into vault {}: {} to restore, {} to recover, {} to replace, {} present, {} skipped, {} blocked. \
-         It takes about {}.",
-        plan.backup_id,
-        plan.vault,
-        plan.target_vault,
-        count(Action::Restore),
-        count(Action::Recover),
-        count(Action::Replace),
-        count(Action::AlreadyPresent),
-        count(Action::Skip),
-        count(Action::Blocked),
-        HumanDuration(Duration::from_secs(plan.estimated_seconds))
-    ))
+    let parts = WORDS.iter().filter_map(|(action, words)| Some(format!("{} {words}", counts.get(action)?)));
+    let what = match parts.collect::<Vec<_>>().join(", ") {
+        none if none.is_empty() => "it holds no items".to_owned(),
+        some if !changes_something(plan)? => some,
+        some => format!("{some}. It takes about {}", HumanDuration(Duration::from_secs(plan.estimated_seconds))),
+    };
+    Ok(format!("Backup {} of vault {} into vault {}: {what}.", plan.backup_id, plan.vault, plan.target_vault))
+}
+
+fn changes_something(plan: &Plan) -> Result<bool> {
+    let counts = plan.counts()?;
+    Ok([Action::Restore, Action::Recover, Action::Replace].iter().any(|action| counts.contains_key(action)))
 }

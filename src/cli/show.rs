@@ -12,7 +12,7 @@ use crate::{
     app::App,
     config::connect::{Connections, Role},
     error::Result,
-    json,
+    jobs, json,
     model::{are, counted, size},
     repository::{Selector, manifest::Manifest},
 };
@@ -57,21 +57,23 @@ impl Show {
     pub(super) async fn run(self, connections: &Connections, printer: &Printer) -> Result<End> {
         let repository = connections.repository(Role::Restore)?;
         let backup = repository.find_named(&name(connections, &self.vault)?, &self.backup).await?;
-        print(printer, &repository.open(&backup).await?, self.all_rows)?;
+        let damaged = repository.damaged_backups(&backup.vault).await.contains(&backup.id);
+        print(printer, &repository.open(&backup).await?, damaged, self.all_rows)?;
         Ok(End::GOOD)
     }
 
     pub(super) async fn run_by(self, app: &App, printer: &Printer) -> Result<End> {
         let selector: Selector = self.backup.parse()?;
-        print(printer, &app.backup(&app.name(&self.vault)?, &selector.to_string()).await?, self.all_rows)?;
+        let (manifest, damaged) = app.backup(&app.name(&self.vault)?, &selector.to_string()).await?;
+        print(printer, &manifest, damaged, self.all_rows)?;
         Ok(End::GOOD)
     }
 }
 
-fn print(printer: &Printer, manifest: &Manifest, all_rows: bool) -> Result<()> {
+fn print(printer: &Printer, manifest: &Manifest, damaged: bool, all_rows: bool) -> Result<()> {
     let Manifest { header, items } = manifest;
     if printer.is_json() {
-        return printer.json_body(&json::backup(header, items));
+        return printer.json_body(&json::backup(header, items, damaged));
     }
     let rows = items.iter().map(|item| {
         let item = item?;
@@ -103,6 +105,9 @@ fn print(printer: &Printer, manifest: &Manifest, all_rows: bool) -> Result<()> {
     ));
     if let Some(guard) = &header.guard {
         printer.line(format!("The guard was up since backup {}: {guard}.", guard.tripped_by));
+    }
+    if damaged {
+        printer.complain(jobs::damage_warning(header));
     }
     for failure in &header.failures {
         printer.complain(&failure.reason);

@@ -28,14 +28,20 @@ pub(super) struct Plan {
 ///
 /// `NotFound`: the source does not have a chosen one. `Conflict`: the target holds another backup under the name of one.
 pub async fn plan(source: &Repository, target: &Repository, vault: &VaultName, chosen: &[Selector]) -> Result<Report> {
-    let (by_name, chosen) = (!chosen.is_empty(), choose(source, vault, chosen).await?);
+    let chosen = choose(source, vault, chosen).await?;
     let Plan { report, damages, .. } = of_backups(source, target, vault, chosen).await?;
     let (damage, more_damage) = damages.into_parts();
-    Ok(Report { damage, more_damage, by_name, ..report })
+    Ok(Report { damage, more_damage, ..report })
 }
 
 /// The backups that are meant, newest first.
-pub(super) async fn choose(source: &Repository, vault: &VaultName, chosen: &[Selector]) -> Result<Vec<BackupRef>> {
+pub(super) struct Chosen {
+    backups: Vec<BackupRef>,
+    /// Whether somebody has named them.
+    by_name: bool,
+}
+
+pub(super) async fn choose(source: &Repository, vault: &VaultName, chosen: &[Selector]) -> Result<Chosen> {
     let mut backups = Vec::new();
     for selector in chosen {
         backups.push(source.find(vault, selector).await?);
@@ -49,14 +55,14 @@ pub(super) async fn choose(source: &Repository, vault: &VaultName, chosen: &[Sel
     }
     backups.sort_by(|a, b| b.id.cmp(&a.id));
     backups.dedup();
-    Ok(backups)
+    Ok(Chosen { backups, by_name: !chosen.is_empty() })
 }
 
 pub(super) async fn of_backups(
     source: &Repository,
     target: &Repository,
     vault: &VaultName,
-    backups: Vec<BackupRef>,
+    Chosen { backups, by_name }: Chosen,
 ) -> Result<Plan> {
     let there = target.backups(vault).await?;
     let mut planner = Planner {
@@ -80,7 +86,7 @@ pub(super) async fn of_backups(
         }
         rows.push(row);
     }
-    let report = Report { vault: vault.clone(), backups: rows, by_name: false, damage: Vec::new(), more_damage: 0 };
+    let report = Report { vault: vault.clone(), backups: rows, by_name, damage: Vec::new(), more_damage: 0 };
     Ok(Plan { report, index: planner.index, damages: planner.damages })
 }
 

@@ -1,5 +1,7 @@
 //! The three functions of the HTTP API.
 
+use std::collections::HashSet;
+
 use futures::{StreamExt as _, TryStreamExt as _, stream};
 use serde_json::{Value, json};
 use uuid::Uuid;
@@ -15,7 +17,7 @@ use crate::{
     error::{Error, ErrorKind, Result},
     jobs::{self, Against},
     json::{self, Body},
-    model::{Timestamp, VaultName},
+    model::{BackupId, Timestamp, VaultName},
     operation::abandoned::seen_at,
     repository::{
         BackupRef, Repository, Selector,
@@ -215,7 +217,8 @@ async fn show_backups(connections: &Connections, request: &HttpRequest, now: Tim
             }
             let manifest = repository.open(&backup).await?;
             let (rows, next) = api::rows(request, manifest.items.len())?;
-            Ok(json::backup(&manifest.header, &manifest.items).page(rows, next))
+            let damaged = repository.damaged_backups(&vault).await.contains(&backup.id);
+            Ok(json::backup(&manifest.header, &manifest.items, damaged).page(rows, next))
         }
     }
 }
@@ -283,11 +286,10 @@ async fn list_vaults(
 }
 
 /// A backup as a row of a listing. One that is damaged, or from a newer release, must not hide the others.
-async fn summary(repository: &Repository, backup: &BackupRef) -> Result<Value> {
+async fn summary(repository: &Repository, backup: &BackupRef, damaged: &HashSet<BackupId>) -> Result<Value> {
     match repository.header(backup).await {
-        Ok(header) => Ok(json::backup_summary(&header)),
-        Err(error) if error.kind().is_of_stored_data() => Ok(json::unreadable_backup(backup, &error)),
-        Err(error) => Err(error),
+        Err(error) if !error.kind().is_of_stored_data() => Err(error),
+        header => Ok(json::backup_row(backup, &header, damaged.contains(&backup.id))),
     }
 }
 
@@ -308,8 +310,9 @@ async fn list_backups(
     let more = page.len() > top;
     page.truncate(top);
     let last = page.last().cloned().filter(|_| more);
+    let damaged = &repository.damaged_backups(vault).await;
     let value: Vec<Value> = stream::iter(page)
-        .map(|backup| async move { summary(repository, &backup).await })
+        .map(|backup| async move { summary(repository, &backup, damaged).await })
         .buffered(READ_AHEAD)
         .try_collect()
         .await?;
@@ -355,8 +358,7 @@ async fn show_operation(repository: &Repository, operation: &Operation, request:
         // Those of the last verification are kept. That they cannot be read must not hide the operation.
         let found = repository.findings(&operation.vault).await.ok().flatten();
         if let Some(found) = found.filter(|found| found.operation == operation.id) {
-            body = body.and("findings", json::findings(&found)).and("moreDamage", found.more_damage);
-            body = body.and("bytes", found.bytes);
+            body = json::findings(&found).into_iter().fold(body, |body, (name, value)| body.and(name, value));
         }
     }
     Ok(body)

@@ -15,7 +15,7 @@ use crate::{
     report::{ItemReport, Outcome, Progress, Status},
     repository::{
         Repository, Selector,
-        manifest::{Header, Manifest},
+        manifest::{Guard, Header, Manifest},
         operation::Operation,
     },
     restore::{self, OnConflict, OnDeleted, Plan},
@@ -59,7 +59,7 @@ pub async fn check_restore(connections: &Connections, request: &RestoreRequest) 
     if !filter.is_all() {
         restore::chosen(&repository.open(&backup).await?, &filter)?;
     }
-    if request.backup.parse::<Selector>()? != Selector::Latest {
+    if !is_of_latest(request)? {
         return Ok(());
     }
     match repository.header(&backup).await {
@@ -69,13 +69,14 @@ pub async fn check_restore(connections: &Connections, request: &RestoreRequest) 
     }
 }
 
+fn is_of_latest(request: &RestoreRequest) -> Result<bool> {
+    Ok(request.backup.parse::<Selector>()? == Selector::Latest)
+}
+
 /// After a disaster `latest` is a backup of what was left, and a restore of it would succeed and bring nothing back: then
 /// a person has to say which one is meant.
 async fn check_guard(repository: &Repository, request: &RestoreRequest, header: &Header) -> Result<()> {
-    if request.backup.parse::<Selector>()? == Selector::Latest
-        && let Some(guard) = &header.guard
-        && !repository.is_acknowledged(&request.vault, guard).await?
-    {
+    if let Some(guard) = guard_up(repository, header).await? {
         let message = format!(
             "Nothing was restored: {} is the newest backup of vault {}, and the guard is up in it: {guard}. To bring back \
              what was there before, give --backup {}; to restore the newest as it is, give --backup {}.",
@@ -86,26 +87,42 @@ async fn check_guard(repository: &Repository, request: &RestoreRequest, header: 
     Ok(())
 }
 
+/// The mark of the guard in this backup, unless somebody has said that it was meant.
+async fn guard_up<'a>(repository: &Repository, header: &'a Header) -> Result<Option<&'a Guard>> {
+    match &header.guard {
+        Some(guard) if !repository.is_acknowledged(&header.vault, guard).await? => Ok(Some(guard)),
+        _ => Ok(None),
+    }
+}
+
 /// What a person should know before this restore: that the guard is up in the backup that was named, and which one holds
-/// what is gone. Why a backup cannot be read is told by the restore itself.
+/// what is gone; that damage is known. Why a backup cannot be read is told by the restore itself.
 pub async fn restore_warnings(connections: &Connections, request: &RestoreRequest) -> Vec<String> {
     let look = async {
         let repository = connections.repository(Role::Restore)?;
         let header = repository.header(&repository.find(&request.vault, &request.backup.parse()?).await?).await?;
-        let Some(guard) = &header.guard else { return Ok(None) };
-        let meant = repository.is_acknowledged(&request.vault, guard).await?;
-        Ok::<_, Error>(if meant { None } else { guard_warning(&header) })
+        let guard = guard_up(&repository, &header).await?.map(|guard| guard_warning(&header, guard));
+        let damaged = repository.damaged_backups(&request.vault).await.contains(&header.backup_id);
+        Ok::<_, Error>(guard.into_iter().chain(damaged.then(|| damage_warning(&header))).collect())
     };
-    look.await.ok().flatten().into_iter().collect()
+    look.await.unwrap_or_default()
 }
 
-/// What is said of a backup that is marked by the guard, which nobody has acknowledged.
-pub fn guard_warning(header: &Header) -> Option<String> {
-    let (backup, guard) = (&header.backup_id, header.guard.as_ref()?);
-    let before = &guard.compared_with;
-    Some(format!(
+/// What is said of a backup in which the guard is up.
+pub fn guard_warning(header: &Header, guard: &Guard) -> String {
+    let (backup, before) = (&header.backup_id, &guard.compared_with);
+    format!(
         "The guard is up in backup {backup}: {guard}. To bring back what was there before, restore backup {before}."
-    ))
+    )
+}
+
+/// What is said of a backup in which the last verification found damage.
+pub fn damage_warning(header: &Header) -> String {
+    let Header { backup_id, vault, .. } = header;
+    format!(
+        "The last verification found damage in backup {backup_id}: some of its items cannot be restored, and all others \
+         can. Which: keyvault-backup verify {vault}"
+    )
 }
 
 /// Restores what the operation's request names. See [`attempt`] for what is returned and recorded.
@@ -137,7 +154,9 @@ pub async fn restore(
                     None => {
                         let (manifest, plan) =
                             plan(connections, &repository, &request).instrument(debug_span!("plan")).await?;
-                        check_guard(&repository, &request, &manifest.header).await?;
+                        if is_of_latest(&request)? {
+                            check_guard(&repository, &request, &manifest.header).await?;
+                        }
                         (manifest, plan)
                     }
                 };

@@ -174,6 +174,13 @@ impl Repository {
         }
     }
 
+    /// Backups in which the last verification found damage. None when that cannot be read: to read backups takes no rights
+    /// on the state.
+    pub async fn damaged_backups(&self, vault: &VaultName) -> HashSet<BackupId> {
+        let found = self.findings(vault).await.ok().flatten();
+        found.into_iter().flat_map(|found| found.findings).flat_map(|finding| finding.backups).collect()
+    }
+
     /// How far the last verification of that vault got.
     pub async fn verification(&self, vault: &VaultName) -> Result<Option<Verification>> {
         self.document(&names::verification(vault)).await

@@ -30,15 +30,16 @@ impl FromStr for Selector {
         if let Ok(id) = text.parse() {
             return Ok(Self::Id(id));
         }
-        if let Ok(moment) = text.parse() {
+        // A date is the end of its day.
+        if let Ok(moment) = text.parse().or_else(|_| format!("{text}T23:59:59Z").parse()) {
             return Ok(Self::At(moment));
         }
         text.parse().map(Self::Label).map_err(|_| {
             Error::new(
                 ErrorKind::InvalidInput,
                 format!(
-                    "{text:?} does not name a backup. Use latest, an id such as 20261121T020000Z-1f2e3d4c, a label, or \
-                     an RFC 3339 time such as 2026-11-21T02:00:00Z."
+                    "{text:?} does not name a backup. Use latest, an id such as 20261121T020000Z-1f2e3d4c, a label, a \
+                     date such as 2026-11-21, or an RFC 3339 time such as 2026-11-21T02:00:00Z."
                 ),
             )
         })

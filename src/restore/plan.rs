@@ -166,8 +166,9 @@ pub fn chosen(manifest: &Manifest, filter: &ItemFilter) -> Result<Items> {
         let names: Vec<String> = manifest.items.ids().map(|id| id.to_string()).collect();
         let wanted = filter.patterns().iter().filter(|pattern| !pattern.starts_with('!'));
         let message = format!(
-            "No item of backup {} matches {}. `keyvault-backup show` lists its {}.{}",
+            "No item of backup {0} matches {2}. `keyvault-backup show {1} {0} --all-rows` lists its {3}.{4}",
             manifest.header.backup_id,
+            manifest.header.vault,
             filter.patterns().join(", "),
             counted(manifest.items.len() as u64, "item"),
             // A suggestion looks at every name, and there may be many patterns.

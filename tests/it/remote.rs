@@ -142,6 +142,49 @@ async fn a_damaged_backup_is_listed_and_refused_as_it_is_directly() {
 }
 
 #[tokio::test]
+async fn damage_that_is_known_is_told_wherever_a_backup_is_chosen_until_it_is_gone() {
+    let (azure, app) = with_backups().await;
+    // Those are in the first two backups of three.
+    let blobs = azure.items(VAULT).into_iter().filter(|path| path.to_string_lossy().contains("lost-3"));
+    let blobs: Vec<_> = blobs.map(|blob| (std::fs::read(&blob).unwrap(), blob)).collect();
+    blobs.iter().for_each(|(_, blob)| std::fs::remove_file(blob).unwrap());
+    let both = async |arguments: &[&str]| {
+        let (direct, remote) = (azure.run(arguments).await, by_app(&app, arguments).await);
+        assert_eq!(timeless(&remote), timeless(&direct), "{arguments:?}");
+        remote
+    };
+    let damaged = async || {
+        let rows = both(&["list", VAULT, "--output", "json"]).await.json()["value"].take();
+        let rows = rows.as_array().unwrap().iter();
+        rows.map(|row| row.get("damaged").is_some_and(|damaged| damaged == true)).collect::<Vec<_>>()
+    };
+    assert_eq!(damaged().await, [false; 3], "nobody has looked");
+    assert_eq!(azure.run(&["verify", VAULT]).await.code, 7);
+
+    assert_eq!(damaged().await, [false, true, true]);
+    let list = both(&["list", VAULT]).await;
+    assert_eq!(list.stdout.matches("Succeeded, damaged").count(), 2, "{}", list.stdout);
+    let words = "The last verification found damage in backup ";
+    for (arguments, is_told) in [
+        (&["show", VAULT, "before-upgrade"][..], true),
+        (&["show", VAULT], false),
+        (&["restore", VAULT, "--to", TARGET, "--backup", "before-upgrade", "--dry-run"], true),
+        (&["restore", VAULT, "--to", TARGET, "--dry-run"], false),
+    ] {
+        let ran = both(arguments).await;
+        assert_eq!((ran.code, ran.stderr.contains(words)), (0, is_told), "{ran:?}");
+        let json = both(&[arguments, &["--output", "json"]].concat()).await.json();
+        let told = json["damaged"] == true || json["warnings"].to_string().contains(words);
+        assert_eq!(told, is_told, "{json}");
+    }
+
+    blobs.iter().for_each(|(text, blob)| std::fs::write(blob, text).unwrap());
+    assert_eq!(azure.run(&["verify", VAULT]).await.code, 0);
+    assert_eq!(damaged().await, [false; 3]);
+    assert!(!both(&["list", VAULT]).await.stdout.contains("damaged"));
+}
+
+#[tokio::test]
 async fn a_vault_with_more_trouble_than_is_shown_says_how_much_more() {
     let azure = LocalAzure::with(&[VAULT]).await;
     (0..25).for_each(|number| drop(azure.vaults.set_secret(VAULT, &format!("unlucky-{number:02}"), "x")));

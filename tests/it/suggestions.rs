@@ -14,7 +14,7 @@ async fn a_slip_in_the_name_of_a_vault_a_backup_or_an_item_is_answered_with_the_
     let restore = ["restore", "contoso-prod", "--to", "contoso-dr"];
     let meant_id = format!("Did you mean {id}?");
     let drill = ["--into", "contoso-dr", "--yes"];
-    let rows: [(&[&str], i32, &str); 23] = [
+    let rows: [(&[&str], i32, &str); 24] = [
         (&["show", "contoso-prdo"], 4, "Did you mean contoso-prod?"),
         (&["list", "contso-prod"], 4, "Did you mean contoso-prod?"),
         (&["verify", "contoso-prdo"], 4, "Did you mean contoso-prod?"),
@@ -26,6 +26,7 @@ async fn a_slip_in_the_name_of_a_vault_a_backup_or_an_item_is_answered_with_the_
         (&["show", "contoso-prod", cut_off], 2, &meant_id),
         (&["diff", "contoso-prod", "before-up", "--live"], 4, "Did you mean before-upgrade?"),
         (&["restore", "contoso-prod", "--to", "contoso-rd"], 6, "Did you mean contoso-dr?"),
+        (&["restore", "contoso-prod", "contoso-dr"], 2, "the vault to restore into is named with '--to contoso-dr'"),
         (&[&restore[..], &["--backup", "before_upgrade"]].concat(), 2, "Did you mean before-upgrade?"),
         (&[&restore[..], &["--items", "secrets/db-pasword"]].concat(), 2, "Did you mean secrets/db-password?"),
         (&["backup", "contoso-prdo"], 4, "Did you mean contoso-prod?"),
@@ -47,6 +48,8 @@ async fn a_slip_in_the_name_of_a_vault_a_backup_or_an_item_is_answered_with_the_
         let ran = azure.run(arguments).await;
         assert_eq!(ran.code, code, "{arguments:?}: {ran:?}");
         assert!(ran.stderr.contains(meant), "{arguments:?} lacks {meant}: {ran:?}");
+        // A host that is not there is said in our words.
+        assert!(!ran.stderr.contains("reqwest") && !ran.stderr.contains("error sending"), "{ran:?}");
         let json = azure.run(&[arguments, &["--output", "json"]].concat()).await;
         assert!(json.code == code && json.stdout.contains(meant), "{arguments:?} lacks {meant}: {json:?}");
         assert!(!format!("{ran:?}{json:?}").contains("canary-value"));

@@ -139,6 +139,7 @@ async fn in_sound_repositories() -> Vec<Seen> {
         run(&empty, &[], OPERATIONS, 0).await,
         run(&empty, &[], &["operations", "0b5aa9ba-7bd8-4ad3-9b4a-7f1d3a3c2c01"], 4).await,
         run(&empty, &[], &["prune", VAULT, "--remove", "no-such-label"], 4).await,
+        run(&empty, &[], &["backup", "no-such-vault"], 4).await,
     ];
     for command in [RESTORE, LIST, SHOW, DIFF, VERIFY, DRILLED, ACKNOWLEDGE, COPY] {
         seen.push(run(&empty, &[], command, 4).await);
@@ -158,7 +159,7 @@ async fn in_sound_repositories() -> Vec<Seen> {
     seen.push(run(&azure, &[], COPY, 1).await);
     seen.push(run(&azure, &[], &[RESTORE, &["--dry-run"]].concat(), 0).await);
     seen.push(run(&azure, &[], RESTORE, 0).await);
-    seen.push(run(&azure, &[], &["operations", &newest_operation(&azure, "Succeeded").await], 0).await);
+    seen.push(run(&azure, &[], &["operations", &newest(&azure, "restore", "Succeeded").await], 0).await);
     seen.push(run(&azure, &[], DRILLED, 0).await);
     seen.push(run(&azure, &[KEEP], &[PRUNE, &["--dry-run"]].concat(), 0).await);
     seen.push(run(&azure, &[KEEP], PRUNE, 0).await);
@@ -193,10 +194,10 @@ async fn in_sound_repositories() -> Vec<Seen> {
     seen
 }
 
-/// The id of the newest operation that ended so. Those of one second are in no order.
-async fn newest_operation(azure: &LocalAzure, status: &str) -> String {
+/// The id of the newest operation of that kind that ended so. Those of one second are in no order.
+async fn newest(azure: &LocalAzure, kind: &str, status: &str) -> String {
     let listed = azure.run(&["operations", "--output", "json"]).await.json();
-    let ended = listed["value"].as_array().unwrap().iter().find(|operation| operation["status"] == status);
+    let ended = listed["value"].as_array().unwrap().iter().find(|it| it["kind"] == kind && it["status"] == status);
     ended.unwrap()["id"].as_str().unwrap().to_owned()
 }
 
@@ -236,7 +237,7 @@ async fn in_trouble() -> Vec<Seen> {
     let refuse = || Fault::answer(403, "Forbidden");
     azure.vaults.add_fault(refuse().on(Operation::new(Kind::Secret, Verb::Backup)).named("bad"));
     seen.push(run(&azure, &[], BACKUP, 3).await);
-    seen.push(run(&azure, &[], &["operations", &newest_operation(&azure, "PartiallySucceeded").await], 3).await);
+    seen.push(run(&azure, &[], &["operations", &newest(&azure, "backup", "PartiallySucceeded").await], 3).await);
     seen.push(run(&azure, &[], SHOW, 0).await);
     azure.vaults.clear_faults();
     azure.vaults.add_fault(refuse().on(Operation::new(Kind::Key, Verb::List)));
@@ -246,7 +247,7 @@ async fn in_trouble() -> Vec<Seen> {
         azure.vaults.add_fault(Fault::answer(400, "BadParameter").on(Operation::new(kind, Verb::List)));
     }
     seen.push(run(&azure, &[], BACKUP, 1).await);
-    let failed = newest_operation(&azure, "Failed").await;
+    let failed = newest(&azure, "backup", "Failed").await;
     seen.push(run(&azure, &[], &["operations", &failed], 1).await);
     for record in files(&azure.state()).into_iter().filter(|path| path.to_string_lossy().contains(&failed)) {
         fs::write(record, "{").unwrap();

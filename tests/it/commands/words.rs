@@ -141,7 +141,7 @@ async fn a_wrong_command_is_told_what_to_do_next() {
         (
             &["restore", VAULT, "--to", "contoso-dr", "--items", "secrets/db-password"],
             2,
-            &["No item of backup", "matches secrets/db-password", "`keyvault-backup show` lists its 0 items"],
+            &["No item of backup", "matches secrets/db-password", "--all-rows` lists its 0 items"],
         ),
         (
             &["list", "--app-key-file", &gone],

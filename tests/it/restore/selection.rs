@@ -73,8 +73,14 @@ async fn an_unknown_backup_is_answered_with_the_newest_there_are() {
 }
 
 #[test]
+fn a_date_is_the_end_of_its_day() {
+    let [day, moment] = ["2026-11-21", "2026-11-21T23:59:59Z"].map(|text| text.parse::<Selector>().unwrap());
+    assert_eq!(day, moment);
+}
+
+#[test]
 fn what_names_no_backup_is_refused_with_the_ways_to_name_one() {
-    for text in ["", "Latest", "yesterday!", "2026-11-21", "20261121T020000Z", "-label"] {
+    for text in ["", "Latest", "yesterday!", "2026-11", "2026-11-31", "20261121T020000Z", "-label"] {
         let error = text.parse::<Selector>().unwrap_err();
         assert_eq!(error.kind(), ErrorKind::InvalidInput, "{text}");
         assert!(error.message().contains("RFC 3339"), "{error}");

@@ -46,8 +46,8 @@ async fn a_restore_shows_its_plan_and_names_what_it_would_replace() {
     let before = azure.vaults.snapshot("contoso-dr");
     let no = answer(&azure, &REPLACE, "Restore?", "no\r").await;
     assert_eq!(no.code, 130, "{no:?}");
-    assert!(no.screen.contains("9 to restore, 0 to recover, 1 to replace"), "{}", no.screen);
-    assert!(no.screen.contains("Replaced, after a safety copy: secrets/secret-00001."), "{}", no.screen);
+    assert!(no.screen.contains("9 to restore, 1 to replace. It takes"), "{}", no.screen);
+    assert!(no.screen.contains("To replace, after a safety copy: secrets/secret-00001."), "{}", no.screen);
     assert_eq!(before.differences(&azure.vaults.snapshot("contoso-dr")), Vec::<String>::new());
     assert!(!azure.state().join("operations").join("restore").exists(), "what was declined leaves no record");
 
