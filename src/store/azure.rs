@@ -48,6 +48,10 @@ pub struct AzureStore {
 /// Rows asked for in one request of a listing: the most the service gives (Azure, List Blobs).
 const PAGE: NonZero<u16> = NonZero::new(5000).unwrap();
 
+/// Parts of a blob that move at once. None is written in parts or read in more than one. Without a number, the SDK asks the
+/// system for that of its processors, some twenty system calls for each blob.
+const PARALLEL: NonZero<usize> = NonZero::<usize>::MIN;
+
 impl AzureStore {
     /// The store in the container at this URL, such as `https://contoso.blob.core.windows.net/backups`. Asks nothing of
     /// the service. The transport decides about connections and proxies; it must not decompress answers.
@@ -112,6 +116,7 @@ impl AzureStore {
             blob_content_type: Some(content_type.to_owned()),
             // What is smaller than a part goes out as one Put Blob.
             partition_size: Some(NonZero::<u64>::MAX),
+            parallel: Some(PARALLEL),
             ..options
         };
         with_retries(deadline, || blob.upload(body::of(&content).into(), Some(options.clone()))).await.map(drop)
@@ -144,7 +149,8 @@ impl AzureStore {
         let blob = self.container.blob_client(name);
         let reading = with_retries(deadline(), || async {
             let asked = range.as_ref().map(|range| HttpRange::new(range.start, range.end - range.start));
-            let found = blob.download(Some(BlobClientDownloadOptions { range: asked, ..Default::default() })).await?;
+            let options = BlobClientDownloadOptions { range: asked, parallel: Some(PARALLEL), ..Default::default() };
+            let found = blob.download(Some(options)).await?;
             let promised = promised_length(&found.headers, range.as_ref());
             let bytes = found.body.collect().await?;
             if promised == Some(bytes.len() as u64) {
