@@ -108,6 +108,16 @@ pub(crate) fn table(head: &[&str], rows: impl IntoIterator<Item = Vec<String>>) 
     lines.join("\n")
 }
 
+/// The same below what was run in turns, and how often.
+pub(crate) fn table_of_turns(
+    what: &str,
+    rounds: usize,
+    head: &[&str],
+    rows: impl IntoIterator<Item = Vec<String>>,
+) -> String {
+    format!("{what}, {rounds} runs in turns; median (least–most):\n\n{}", table(head, rows))
+}
+
 fn line(cells: impl IntoIterator<Item = String>) -> String {
     format!("| {} |", cells.into_iter().collect::<Vec<_>>().join(" | "))
 }

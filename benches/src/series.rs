@@ -39,6 +39,16 @@ impl Series {
         Self(self.0.iter().map(|figure| figure * factor).collect())
     }
 
+    /// What was measured once of several things, a figure of each.
+    pub(crate) fn push_each<const COUNT: usize>(all: &mut [Self; COUNT], figures: [f64; COUNT]) {
+        all.iter_mut().zip(figures).for_each(|(series, figure)| series.push(figure));
+    }
+
+    /// The cells of a row that begins with `first`.
+    pub(crate) fn row(first: impl IntoIterator<Item = String>, all: &[Self]) -> Vec<String> {
+        first.into_iter().chain(all.iter().map(ToString::to_string)).collect()
+    }
+
     fn sorted(&self) -> Vec<f64> {
         let mut sorted = self.0.clone();
         sorted.sort_by(f64::total_cmp);

@@ -8,12 +8,12 @@ use super::{jobs::turns, start};
 use crate::{
     Result, Setup,
     azure::{Azure, Storage},
-    client::{Vaults, tool},
-    report::{Report, table},
+    client::tool,
+    report::{Report, table_of_turns},
     series::{Series, grouped, short},
 };
 
-const VAULTS: Vaults<'static> = Vaults { source: "contoso-prod", target: "contoso-dr" };
+const VAULT: &str = "contoso-prod";
 const ITEMS: usize = 2_000;
 const MIB: f64 = 1024.0 * 1024.0;
 
@@ -22,7 +22,7 @@ pub(super) async fn run(setup: &Setup, report: &mut Report) -> Result<()> {
     let mut builds: Vec<PathBuf> = fs::read_dir(folder)?.map(|it| Ok(it?.path())).collect::<Result<_>>()?;
     builds.sort();
     let azure = Azure::start(Protocols::Both).await?;
-    azure.add_vault(VAULTS.source, ITEMS);
+    azure.add_vault(VAULT, ITEMS);
     let order: Vec<usize> = (0..builds.len()).collect();
     let mut seen: Vec<[Series; 3]> = builds.iter().map(|_| Default::default()).collect();
     // The first round warms the emulators up and counts for nothing.
@@ -30,14 +30,12 @@ pub(super) async fn run(setup: &Setup, report: &mut Report) -> Result<()> {
         for index in turns(&order, round) {
             let setup = Setup { program: builds[index].clone(), ..setup.clone() };
             let container = azure.create_container(Storage::Direct).await?;
-            let backup = tool(&setup, &["backup", VAULTS.source, "--full"], &container.url);
+            let backup = tool(&setup, &["backup", VAULT, "--full"], &container.url);
             let cost = azure.client(backup).run().await?.0;
             azure.delete_container(&container).await?;
             if round > 0 {
                 let start = start::first_answer(&start::handler(&setup))?.as_secs_f64() * 1e3;
-                for (series, figure) in seen[index].iter_mut().zip([start, cost.wall, cost.cpu * 1e3 / ITEMS as f64]) {
-                    series.push(figure);
-                }
+                Series::push_each(&mut seen[index], [start, cost.wall, cost.cpu * 1e3 / ITEMS as f64]);
             }
         }
     }
@@ -46,14 +44,10 @@ pub(super) async fn run(setup: &Setup, report: &mut Report) -> Result<()> {
     for (path, figures) in builds.iter().zip(&seen) {
         let name = path.file_name().unwrap_or_default().to_string_lossy();
         let size = short(fs::metadata(path)?.len() as f64 / MIB);
-        rows.push([format!("`{name}`"), size].into_iter().chain(figures.iter().map(ToString::to_string)).collect());
+        rows.push(Series::row([format!("`{name}`"), size], figures));
     }
     let head = ["", "MiB", "cold start, ms", "seconds", "CPU ms per item"];
-    let title = format!(
-        "Full backup of {} items, {} runs in turns; median (least–most):",
-        grouped(ITEMS as i64),
-        setup.rounds()
-    );
-    report.section("builds", &format!("{title}\n\n{}", table(&head, rows)));
+    let what = format!("Full backup of {} items", grouped(ITEMS as i64));
+    report.section("builds", &table_of_turns(&what, setup.rounds(), &head, rows));
     Ok(())
 }

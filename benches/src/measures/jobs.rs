@@ -11,7 +11,7 @@ use crate::{
     load::Job,
     plot,
     process::Cost,
-    report::{Report, table},
+    report::{Report, table, table_of_turns},
     series::{Series, grouped, short},
 };
 
@@ -200,13 +200,9 @@ impl Runs {
         });
         let head = ["", "seconds", "to ours", "CPU ms per item", "to ours", "peak MiB"];
         let verb = job.verb();
-        let title = format!(
-            "{} of {} items, {} runs in turns; median (least–most):",
-            if verb == "backup" { "Full backup" } else { "Restore" },
-            grouped(self.items as i64),
-            self.costs[0].1.len()
-        );
-        report.section(verb, &format!("{title}\n\n{}", table(&head, rows)));
+        let what = if verb == "backup" { "Full backup" } else { "Restore" };
+        let what = format!("{what} of {} items", grouped(self.items as i64));
+        report.section(verb, &table_of_turns(&what, self.costs[0].1.len(), &head, rows));
 
         let ceiling = wall(Client::Load).over(&wall(Client::Tool));
         let percent = ceiling.times(100.0);

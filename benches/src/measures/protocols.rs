@@ -10,7 +10,7 @@ use crate::{
     azure::{Azure, Storage},
     client::tool,
     process::{Cost, Program},
-    report::{Report, table},
+    report::{Report, table_of_turns},
     series::{Series, grouped},
 };
 
@@ -44,22 +44,14 @@ pub(super) async fn run(setup: &Setup, report: &mut Report) -> Result<()> {
             let cost = who[index].1.run(&azure).await?;
             let (connections, cpu) = (azure.counters.read()[0] - before, server()? - cpu);
             let figures = [cost.wall, cost.cpu * 1e3 / ITEMS as f64, cpu * 1e3 / ITEMS as f64, connections as f64];
-            for (series, figure) in seen[index].iter_mut().zip(figures) {
-                series.push(figure);
-            }
+            Series::push_each(&mut seen[index], figures);
         }
     }
     azure.check()?;
-    let rows = who.iter().zip(&seen).map(|((name, _), figures)| {
-        [(*name).to_owned()].into_iter().chain(figures.iter().map(ToString::to_string)).collect()
-    });
+    let rows = who.iter().zip(&seen).map(|((name, _), figures)| Series::row([(*name).to_owned()], figures));
     let head = ["", "seconds", "CPU ms per item, client", "CPU ms per item, simulator", "connections"];
-    let title = format!(
-        "All items of a vault of {}, the requests to the vault alone, {} runs in turns; median (least–most):",
-        grouped(ITEMS as i64),
-        setup.rounds()
-    );
-    report.section("protocols", &format!("{title}\n\n{}", table(&head, rows)));
+    let what = format!("All items of a vault of {}, the requests to the vault alone", grouped(ITEMS as i64));
+    report.section("protocols", &table_of_turns(&what, setup.rounds(), &head, rows));
     // Once with the storage too, whose requests go through the proxy for this.
     let container = azure.create_container(Storage::Counted).await?;
     let before = azure.counters.read();
