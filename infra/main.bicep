@@ -92,13 +92,13 @@ param backupRedundancy string = 'Standard_ZRS'
 @maxValue(365)
 param softDeleteDays int = 30
 
-@description('Days after which a blob moves to the cool tier.')
+@description('Days after which a blob moves to the cool tier. As blobs are small, that costs more than it saves unless most items have many versions (docs/operations.md, What it costs), so it is as good as never.')
 @minValue(1)
-param coolAfterDays int = 30
+param coolAfterDays int = 3650
 
-@description('Days after which a blob moves to the cold tier.')
+@description('Days after which a blob moves to the cold tier; see coolAfterDays.')
 @minValue(2)
-param coldAfterDays int = 90
+param coldAfterDays int = 3651
 
 @description('Keeps everybody from deleting the storage account of backups before they remove the lock.')
 param lockBackups bool = true

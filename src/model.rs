@@ -16,7 +16,7 @@ use sha2::{Digest as _, Sha256};
 use time::macros::format_description;
 
 pub use self::{
-    amount::{are, counted, size, were},
+    amount::{are, counted, size, spoken, were},
     nearest::did_you_mean,
     timestamp::Timestamp,
     vault_name::VaultName,

@@ -27,7 +27,7 @@ use crate::{
     diff::Diff,
     error::{Error, ErrorKind, Result},
     json::{self, Body},
-    model::{Timestamp, VaultName},
+    model::{Timestamp, VaultName, spoken},
     report::{Outcome, Status},
     repository::operation::Operation,
     store::LEASE,
@@ -403,9 +403,9 @@ pub(super) fn status(status: Status) -> Cell {
 /// What became of an item in a table.
 pub(super) fn outcome(outcome: Outcome) -> Cell {
     match outcome {
-        Outcome::Failed | Outcome::Missing => Cell::bad(outcome.as_str()),
-        Outcome::Stale | Outcome::Skipped | Outcome::Blocked => Cell::doubtful(outcome.as_str()),
-        _ => Cell::good(outcome.as_str()),
+        Outcome::Failed | Outcome::Missing => Cell::bad(spoken(outcome.as_str())),
+        Outcome::Stale | Outcome::Skipped | Outcome::Blocked => Cell::doubtful(spoken(outcome.as_str())),
+        _ => Cell::good(spoken(outcome.as_str())),
     }
 }
 

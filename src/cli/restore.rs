@@ -23,6 +23,7 @@ use crate::{
     error::{Error, Result},
     jobs::{self, RestoreRequest},
     json,
+    model::spoken,
     operation::{Attempts, abandoned},
     report::Progress,
     repository::operation::{Operation, OperationKind},
@@ -321,10 +322,11 @@ fn summary(plan: &Plan) -> Result<Vec<String>> {
 }
 
 fn cell(action: Action) -> Cell {
+    let words = spoken(action.as_str());
     match action {
-        Action::Replace | Action::Skip => Cell::doubtful(action.as_str()),
-        Action::Blocked => Cell::bad(action.as_str()),
-        Action::Restore | Action::Recover | Action::AlreadyPresent => action.as_str().into(),
+        Action::Replace | Action::Skip => Cell::doubtful(words),
+        Action::Blocked => Cell::bad(words),
+        Action::Restore | Action::Recover | Action::AlreadyPresent => words.into(),
     }
 }
 
@@ -333,7 +335,7 @@ fn describe(plan: &Plan) -> Result<String> {
         (Action::Restore, "to restore"),
         (Action::Recover, "to recover"),
         (Action::Replace, "to replace"),
-        (Action::AlreadyPresent, "there already"),
+        (Action::AlreadyPresent, "already present"),
         (Action::Skip, "skipped"),
         (Action::Blocked, "blocked"),
     ];

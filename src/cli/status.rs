@@ -15,6 +15,7 @@ use crate::{
     coverage::{self, Cause, Coverage, Terms},
     error::Result,
     json,
+    model::spoken,
     repository::operation::Operation,
 };
 
@@ -105,7 +106,7 @@ fn print(printer: &Printer, place: &str, rows: &[Coverage]) {
         let counts = row.newest.as_ref().and_then(|(_, header)| header.as_ref().ok()).map(|header| header.counts);
         let number = |number: Option<u64>| number.map_or_else(|| "".into(), Cell::none_is_good);
         let has = |cause| row.attention.iter().any(|reason| reason.cause == cause);
-        let mut causes: Vec<&str> = row.attention.iter().map(|reason| reason.cause.as_str()).collect();
+        let mut causes: Vec<String> = row.attention.iter().map(|reason| spoken(reason.cause.as_str())).collect();
         causes.dedup();
         table.add_row([
             row.vault.as_str().into(),

@@ -18,7 +18,7 @@ use crate::{
     config::connect::{Connections, Role},
     error::{Error, ErrorKind, Result},
     jobs, json,
-    model::{VaultName, counted, size},
+    model::{VaultName, counted, size, spoken},
     operation::Attempts,
     report::{Progress, Status},
     repository::{
@@ -174,12 +174,9 @@ fn print(printer: &Printer, outcomes: &[Outcome]) {
         for found in &found {
             for finding in &found.findings {
                 let Finding { item, backups, blob, .. } = finding;
+                let words = spoken(finding.finding.as_str());
                 findings.add_row([
-                    if finding.is_damage() {
-                        Cell::bad(finding.finding.as_str())
-                    } else {
-                        finding.finding.as_str().into()
-                    },
+                    if finding.is_damage() { Cell::bad(words) } else { words.into() },
                     found.vault.as_str().into(),
                     item.as_ref().map(ToString::to_string).unwrap_or_default().into(),
                     backups.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n").into(),

@@ -10,7 +10,7 @@ use crate::{
     error::{Error, ErrorKind, Result},
     event,
     events::name,
-    model::{BackupId, Timestamp, VaultName, filter::ItemFilter},
+    model::{BackupId, Timestamp, VaultName, filter::ItemFilter, spoken},
     operation::{Attempts, Done, attempt},
     report::{ItemReport, Outcome, Progress, Status},
     repository::{
@@ -219,7 +219,7 @@ fn restore_done(plan: &Plan, items: Rows<ItemReport>) -> Result<Done> {
     let status = restore::status(outcomes.keys().copied());
     let counts: BTreeMap<String, u64> =
         outcomes.into_iter().map(|(outcome, count)| (outcome.as_str().to_owned(), count)).collect();
-    let parts: Vec<String> = counts.iter().map(|(outcome, count)| format!("{count} {outcome}")).collect();
+    let parts: Vec<String> = counts.iter().map(|(outcome, count)| format!("{count} {}", spoken(outcome))).collect();
     let message = format!(
         "Backup {} of vault {} into vault {}: {}.",
         plan.backup_id,

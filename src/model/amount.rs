@@ -24,6 +24,18 @@ pub fn size(bytes: u64) -> impl Display {
     HumanBytes(bytes)
 }
 
+/// The word of a program, such as `alreadyPresent`, as people write it: `already present`.
+pub fn spoken(word: &str) -> String {
+    let mut words = String::with_capacity(word.len() + 2);
+    for letter in word.chars() {
+        if letter.is_ascii_uppercase() {
+            words.push(' ');
+        }
+        words.push(letter.to_ascii_lowercase());
+    }
+    words
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -33,6 +45,11 @@ mod tests {
         let said: Vec<String> =
             (0..3).map(|count| format!("{} {} there", counted(count, "item"), are(count))).collect();
         assert_eq!(said, ["0 items are there", "1 item is there", "2 items are there"]);
+    }
+
+    #[test]
+    fn words_of_programs_are_written_apart() {
+        assert_eq!(["alreadyPresent", "stale", "tooOld"].map(spoken), ["already present", "stale", "too old"]);
     }
 
     #[test]

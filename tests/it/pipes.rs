@@ -138,7 +138,7 @@ async fn quiet_leaves_errors_on_standard_error_and_no_advice() {
     let ran = azure.run(&[&restore[..], &["--quiet"]].concat()).await;
     assert_eq!((ran.code, ran.stderr.lines().count()), (3, 1), "{ran:?}");
     assert!(ran.stderr.contains("secrets/secret-00001 was not restored"), "{ran:?}");
-    assert!(ran.stdout.contains("alreadyPresent") || ran.stdout.contains("restored"), "{ran:?}");
+    assert!(ran.stdout.contains("already present") || ran.stdout.contains("restored"), "{ran:?}");
     let ran = azure.run(&restore).await;
     assert!(ran.code == 3 && ran.stderr.contains("What to do next: "), "a failed run ends with what to do: {ran:?}");
 }

@@ -182,7 +182,7 @@ async fn the_command_shows_every_vault_and_fails_when_one_needs_attention() {
     let both = [("BACKUP_VAULTS", "contoso-prod,contoso-test")];
     let never = azure.run_with(&both, &["status"]).await;
     assert_eq!(never.code, 3, "{never:?}");
-    assert!(never.stdout.contains("neverBackedUp"), "{never:?}");
+    assert!(never.stdout.contains("never backed up"), "{never:?}");
     assert!(never.stderr.contains("Vault contoso-test has no backup. Make one with"), "{never:?}");
 
     assert_eq!(azure.run_with(&both, &["backup"]).await.code, 0);
@@ -220,7 +220,7 @@ async fn an_old_backup_is_told_with_the_reason_why_there_is_no_newer_one() {
     assert_eq!(azure.run(&["backup"]).await.code, 6);
     let old = azure.run(&["status"]).await;
     assert_eq!(old.code, 3, "{old:?}");
-    assert!(old.stdout.contains("tooOld"), "{old:?}");
+    assert!(old.stdout.contains("too old"), "{old:?}");
     assert!(old.stderr.contains("50 hours old; STATUS_MAX_AGE_HOURS allows 26."), "{old:?}");
     assert!(old.stderr.contains("The last run ended Failed.") && old.stderr.contains("lacks"), "{old:?}");
     let patient = azure.run(&["status", "--status-max-age-hours", "60"]).await;
@@ -228,9 +228,9 @@ async fn an_old_backup_is_told_with_the_reason_why_there_is_no_newer_one() {
     // Named or without a scope, its age counts even though it is not in scope.
     let elsewhere = [("BACKUP_VAULTS", "contoso-test")];
     let named = azure.run_with(&elsewhere, &["status", "contoso-prod"]).await;
-    assert!(named.code == 3 && named.stdout.contains("tooOld"), "{named:?}");
+    assert!(named.code == 3 && named.stdout.contains("too old"), "{named:?}");
     let no_scope = azure.run_with(&[("BACKUP_VAULTS", "")], &["status"]).await;
-    assert!(no_scope.code == 3 && no_scope.stdout.contains("tooOld"), "{no_scope:?}");
+    assert!(no_scope.code == 3 && no_scope.stdout.contains("too old"), "{no_scope:?}");
 }
 
 #[tokio::test]

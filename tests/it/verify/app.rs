@@ -61,7 +61,7 @@ async fn damage_ends_with_code_7_and_is_told_to_people_and_to_programs() {
 
     let people = azure.run(&["verify"]).await;
     assert_eq!(people.code, 7, "{people:?}");
-    assert!(people.stdout.contains("wrongSize") && people.stdout.contains("PartiallySucceeded"), "{people:?}");
+    assert!(people.stdout.contains("wrong size") && people.stdout.contains("PartiallySucceeded"), "{people:?}");
     let (sentence, advice) = people.stderr.trim().split_once('\n').unwrap();
     assert!(advice.starts_with("What to do next: back the vault up again"), "{advice}");
     assert!(sentence.starts_with("The stored backup of secrets/secret-00001 is damaged: it has "), "{sentence}");
