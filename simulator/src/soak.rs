@@ -30,7 +30,10 @@ use std::{fmt, io, path::PathBuf, time::Duration};
 
 use serde_json::{Value, json};
 
-pub use self::{crash::crash_points, rounds::soak};
+pub use self::{
+    crash::{Scenario, crash_points},
+    rounds::soak,
+};
 
 /// Which store the backups are kept in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]

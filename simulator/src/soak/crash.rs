@@ -27,7 +27,7 @@ const PROOF_EVERY: u64 = 8;
 
 /// What is killed. A new command of the program is one entry here and one arm of [`Scenario::arguments`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Scenario {
+pub enum Scenario {
     /// Some items have changed, the others are carried over.
     Backup,
     /// Everything is read, and the backup has a label.
@@ -44,17 +44,11 @@ enum Scenario {
     Copy,
 }
 
-const SCENARIOS: [Scenario; 7] = [
-    Scenario::Backup,
-    Scenario::FullBackup,
-    Scenario::Restore,
-    Scenario::Replacement,
-    Scenario::Prune,
-    Scenario::Drill,
-    Scenario::Copy,
-];
-
 impl Scenario {
+    /// All of them.
+    pub const ALL: [Self; 7] =
+        [Self::Backup, Self::FullBackup, Self::Restore, Self::Replacement, Self::Prune, Self::Drill, Self::Copy];
+
     /// The command; `operation` is a GUID that makes it the same operation when it is repeated, and `copies` is where is
     /// copied to.
     fn arguments(self, operation: &str, label: &str, copies: &str) -> Vec<String> {
@@ -127,21 +121,21 @@ impl Scenario {
     }
 }
 
-/// Kills every command of every scenario after each of its requests, looks at what is left behind, and lets the next run
-/// complete. `options.rounds` bounds the points of one scenario on one store, which are then spread over it;
+/// Kills the command of each of these scenarios after each of its requests, looks at what is left behind, and lets the next
+/// run complete. `options.rounds` bounds the points of one scenario on one store, which are then spread over it;
 /// `options.time` bounds nothing.
 ///
 /// # Errors
 /// When the world cannot be set up, or the store cannot be looked at. What the program does wrong is in the verdict.
-pub async fn crash_points(options: &Options) -> io::Result<Verdict> {
+pub async fn crash_points(options: &Options, scenarios: &[Scenario]) -> io::Result<Verdict> {
     let mut verdict = Verdict { seed: options.seed, ..Verdict::default() };
     for store in &options.stores {
-        verdict.add(one_store(options, *store).await?);
+        verdict.add(one_store(options, scenarios, *store).await?);
     }
     Ok(verdict)
 }
 
-async fn one_store(options: &Options, store: StoreKind) -> io::Result<Verdict> {
+async fn one_store(options: &Options, scenarios: &[Scenario], store: StoreKind) -> io::Result<Verdict> {
     let folder = folder(options, store)?;
     let world = World::new(&options.program, store, &folder).await?;
     world.vaults.seed(SOURCE, ITEMS);
@@ -149,7 +143,7 @@ async fn one_store(options: &Options, store: StoreKind) -> io::Result<Verdict> {
     bench.must_back_up().await?;
     let mut rng = StdRng::seed_from_u64(options.seed);
     let mut verdict = Verdict::default();
-    for scenario in SCENARIOS {
+    for &scenario in scenarios {
         // Undisturbed first: how many requests are there, and how long does it take?
         let (requests, took) = undisturbed(&mut bench, scenario, &mut rng).await?;
         if !bench.findings.is_empty() {

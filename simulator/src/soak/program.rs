@@ -3,7 +3,7 @@
 
 use std::{io, path::PathBuf, process::ExitCode, time::Duration};
 
-use super::{Options, StoreKind, crash_points, soak};
+use super::{Options, Scenario, StoreKind, crash_points, soak};
 
 /// Runs keyvault-backup through random faults and SIGKILLs, and checks that nothing is lost
 #[derive(clap::Args)]
@@ -64,7 +64,8 @@ pub async fn run(args: Args) -> io::Result<ExitCode> {
         folder: args.folder.unwrap_or_else(|| scratch.path().to_owned()),
     };
     println!("seed {}, in {}", options.seed, options.folder.display());
-    let verdict = if args.crash_points { crash_points(&options).await? } else { soak(&options).await? };
+    let verdict =
+        if args.crash_points { crash_points(&options, &Scenario::ALL).await? } else { soak(&options).await? };
     for (place, finding) in &verdict.findings {
         eprintln!("{place}: {finding}");
     }

@@ -3,7 +3,7 @@
 
 use std::{fs, os::unix::fs::PermissionsExt as _, path::PathBuf, time::Duration};
 
-use simulator::soak::{Finding, Options, StoreKind, Verdict, crash_points, soak};
+use simulator::soak::{Finding, Options, Scenario, StoreKind, Verdict, crash_points, soak};
 use tempfile::TempDir;
 
 use super::app::binary;
@@ -38,7 +38,7 @@ async fn rounds_of_faults_and_kills_lose_nothing_and_claim_nothing_false() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_process_killed_after_any_of_its_requests_breaks_no_promise_of_the_format() {
     let folder = TempDir::new().unwrap();
-    let verdict = crash_points(&options(binary(), &[StoreKind::Local], POINTS, &folder)).await.unwrap();
+    let verdict = crash_points(&options(binary(), &[StoreKind::Local], POINTS, &folder), &Scenario::ALL).await.unwrap();
     assert_good(&verdict, folder);
     assert!(verdict.rounds >= 100, "only {} kills", verdict.rounds);
 }
@@ -46,7 +46,8 @@ async fn a_process_killed_after_any_of_its_requests_breaks_no_promise_of_the_for
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_process_on_azurite_killed_after_any_of_its_requests_breaks_no_promise_of_the_format() {
     let folder = TempDir::new().unwrap();
-    let verdict = crash_points(&options(binary(), &[StoreKind::Azurite], POINTS, &folder)).await.unwrap();
+    let verdict =
+        crash_points(&options(binary(), &[StoreKind::Azurite], POINTS, &folder), &Scenario::ALL).await.unwrap();
     assert_good(&verdict, folder);
     assert!(verdict.rounds >= 100, "only {} kills", verdict.rounds);
 }
