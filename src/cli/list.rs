@@ -16,7 +16,7 @@ use crate::{
     config::connect::{Connections, Role},
     error::Result,
     jobs, json,
-    model::{BackupId, VaultName, size},
+    model::{BackupId, VaultName, counted, size},
     repository::{BackupRef, Repository, Selector, manifest::Header},
 };
 
@@ -178,8 +178,10 @@ fn print_backups(printer: &Printer, vault: &VaultName, rows: &[Row], damaged: &H
     }
     printer.table(table);
     rows.iter().for_each(|row| complain(printer, row));
-    let readable = rows.iter().filter_map(|(_, header)| header.as_ref().ok());
-    readable.filter(|it| damaged.contains(&it.backup_id)).for_each(|it| printer.complain(jobs::damage_warning(it)));
+    let damaged = rows.iter().filter(|(backup, header)| header.is_ok() && is_damaged(backup)).count() as u64;
+    if damaged > 0 {
+        printer.complain(jobs::damage_warning(vault, &counted(damaged, "backup")));
+    }
 }
 
 fn complain(printer: &Printer, (_, header): &Row) {

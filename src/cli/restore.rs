@@ -260,7 +260,12 @@ async fn warnings_by(app: &App, request: &RestoreRequest) -> Vec<String> {
             None => None,
         };
         let guard = guard.map(|guard| jobs::guard_warning(&header, &guard));
-        Ok::<_, Error>(guard.into_iter().chain(damaged.then(|| jobs::damage_warning(&header))).collect())
+        Ok::<_, Error>(
+            guard
+                .into_iter()
+                .chain(damaged.then(|| jobs::damage_warning(&header.vault, &format!("backup {}", header.backup_id))))
+                .collect(),
+        )
     };
     look.await.unwrap_or_default()
 }

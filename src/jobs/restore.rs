@@ -103,7 +103,12 @@ pub async fn restore_warnings(connections: &Connections, request: &RestoreReques
         let header = repository.header(&repository.find(&request.vault, &request.backup.parse()?).await?).await?;
         let guard = guard_up(&repository, &header).await?.map(|guard| guard_warning(&header, guard));
         let damaged = repository.damaged_backups(&request.vault).await.contains(&header.backup_id);
-        Ok::<_, Error>(guard.into_iter().chain(damaged.then(|| damage_warning(&header))).collect())
+        Ok::<_, Error>(
+            guard
+                .into_iter()
+                .chain(damaged.then(|| damage_warning(&header.vault, &format!("backup {}", header.backup_id))))
+                .collect(),
+        )
     };
     look.await.unwrap_or_default()
 }
@@ -116,12 +121,11 @@ pub fn guard_warning(header: &Header, guard: &Guard) -> String {
     )
 }
 
-/// What is said of a backup in which the last verification found damage.
-pub fn damage_warning(header: &Header) -> String {
-    let Header { backup_id, vault, .. } = header;
+/// What is said where the last verification found damage: in `backup 20261121T020000Z-1f2e3d4c`, say.
+pub fn damage_warning(vault: &VaultName, found_in: &str) -> String {
     format!(
-        "The last verification found damage in backup {backup_id}: some of its items cannot be restored, and all others \
-         can. Which: keyvault-backup verify {vault}"
+        "The last verification found damage in {found_in}: some items cannot be restored from there, and all others can. \
+         Which: keyvault-backup verify {vault}"
     )
 }
 
