@@ -16,7 +16,9 @@ pub use self::{
     drill::{DrillRequest, check_drill_vault, drill, give_up_drill},
     guard::{acknowledge_guard, no_guard},
     prune::{plan_prune, prune},
-    restore::{RestoreRequest, check_restore, damage_warning, guard_warning, plan_restore, restore, restore_warnings},
+    restore::{
+        RestoreRequest, check_restore, damage_in, damage_warning, plan_restore, restore, restore_warnings, warnings,
+    },
     sweep::sweep,
     verify::verify,
 };

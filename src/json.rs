@@ -213,10 +213,14 @@ pub fn backup_summary(header: &Header) -> Value {
 
 /// A backup as a row of a listing: its manifest may be one that cannot be read, and what it needs may be `damaged`.
 pub fn backup_row(backup: &BackupRef, header: &Result<Header>, damaged: bool) -> Value {
-    let mut body = match header {
+    let body = match header {
         Ok(header) => backup_summary(header),
         Err(trouble) => unreadable_backup(backup, trouble),
     };
+    marked(body, damaged)
+}
+
+fn marked(mut body: Value, damaged: bool) -> Value {
     if damaged {
         body["damaged"] = true.into();
     }
@@ -243,10 +247,7 @@ fn failure(failure: &Failure) -> Value {
 
 /// A backup with its items.
 pub fn backup(header: &Header, items: &Items, damaged: bool) -> Body {
-    let mut head = backup_summary(header);
-    if damaged {
-        head["damaged"] = true.into();
-    }
+    let mut head = marked(backup_summary(header), damaged);
     head["failures"] = header.failures.iter().map(failure).collect();
     let items = items.clone();
     Body::with(head, "items", items.len(), move |number| {

@@ -180,7 +180,7 @@ fn print_backups(printer: &Printer, vault: &VaultName, rows: &[Row], damaged: &H
     rows.iter().for_each(|row| complain(printer, row));
     let damaged = rows.iter().filter(|(backup, header)| header.is_ok() && is_damaged(backup)).count() as u64;
     if damaged > 0 {
-        printer.complain(jobs::damage_warning(vault, &counted(damaged, "backup")));
+        printer.complain(jobs::damage_in(vault, &counted(damaged, "backup")));
     }
 }
 

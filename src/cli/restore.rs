@@ -259,13 +259,7 @@ async fn warnings_by(app: &App, request: &RestoreRequest) -> Vec<String> {
             Some(guard) => app.guard(&request.vault).await?.filter(|up| guard.tripped_by == up.tripped_by),
             None => None,
         };
-        let guard = guard.map(|guard| jobs::guard_warning(&header, &guard));
-        Ok::<_, Error>(
-            guard
-                .into_iter()
-                .chain(damaged.then(|| jobs::damage_warning(&header.vault, &format!("backup {}", header.backup_id))))
-                .collect(),
-        )
+        Ok::<_, Error>(jobs::warnings(&header, guard.as_ref(), damaged))
     };
     look.await.unwrap_or_default()
 }

@@ -107,7 +107,7 @@ fn print(printer: &Printer, manifest: &Manifest, damaged: bool, all_rows: bool) 
         printer.line(format!("The guard was up since backup {}: {guard}.", guard.tripped_by));
     }
     if damaged {
-        printer.complain(jobs::damage_warning(&header.vault, &format!("backup {}", header.backup_id)));
+        printer.complain(jobs::damage_warning(header));
     }
     for failure in &header.failures {
         printer.complain(&failure.reason);

@@ -101,28 +101,32 @@ pub async fn restore_warnings(connections: &Connections, request: &RestoreReques
     let look = async {
         let repository = connections.repository(Role::Restore)?;
         let header = repository.header(&repository.find(&request.vault, &request.backup.parse()?).await?).await?;
-        let guard = guard_up(&repository, &header).await?.map(|guard| guard_warning(&header, guard));
+        let guard = guard_up(&repository, &header).await?;
         let damaged = repository.damaged_backups(&request.vault).await.contains(&header.backup_id);
-        Ok::<_, Error>(
-            guard
-                .into_iter()
-                .chain(damaged.then(|| damage_warning(&header.vault, &format!("backup {}", header.backup_id))))
-                .collect(),
-        )
+        Ok::<_, Error>(warnings(&header, guard, damaged))
     };
     look.await.unwrap_or_default()
 }
 
-/// What is said of a backup in which the guard is up.
-pub fn guard_warning(header: &Header, guard: &Guard) -> String {
-    let (backup, before) = (&header.backup_id, &guard.compared_with);
-    format!(
-        "The guard is up in backup {backup}: {guard}. To bring back what was there before, restore backup {before}."
-    )
+/// What is said of a backup before it is restored: with the guard that is up in it, and whether damage is known.
+pub fn warnings(header: &Header, guard: Option<&Guard>, damaged: bool) -> Vec<String> {
+    let backup = &header.backup_id;
+    let guard = guard.map(|guard| {
+        let before = &guard.compared_with;
+        format!(
+            "The guard is up in backup {backup}: {guard}. To bring back what was there before, restore backup {before}."
+        )
+    });
+    guard.into_iter().chain(damaged.then(|| damage_warning(header))).collect()
 }
 
-/// What is said where the last verification found damage: in `backup 20261121T020000Z-1f2e3d4c`, say.
-pub fn damage_warning(vault: &VaultName, found_in: &str) -> String {
+/// What is said of a backup in which the last verification found damage.
+pub fn damage_warning(header: &Header) -> String {
+    damage_in(&header.vault, &format!("backup {}", header.backup_id))
+}
+
+/// What is said where the last verification found damage: in `3 backups`, say.
+pub fn damage_in(vault: &VaultName, found_in: &str) -> String {
     format!(
         "The last verification found damage in {found_in}: some items cannot be restored from there, and all others can. \
          Which: keyvault-backup verify {vault}"
