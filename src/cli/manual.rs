@@ -118,7 +118,8 @@ pub(super) fn with_plain_usage(mut message: clap::Error, mut command: Command) -
         let usage = usage.to_string();
         command.build();
         let mut meant = &command;
-        for word in usage.split_whitespace().skip_while(|word| *word != command.get_name()).skip(1) {
+        // Behind the program, which may have been renamed.
+        for word in usage.split_whitespace().skip_while(|word| *word == "Usage:").skip(1) {
             let Some(below) = meant.find_subcommand(word) else { break };
             meant = below;
         }
@@ -287,5 +288,19 @@ impl Manual {
             roff.text([bold("keyvault-backup"), roman("(1)")]);
         }
         roff
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{super::command_line, *};
+
+    #[test]
+    fn a_mistake_is_told_with_the_usage_of_its_command_whatever_the_program_is_called() {
+        for program in ["keyvault-backup", "renamed"] {
+            let mistake = command_line().try_get_matches_from([program, "restore", "a", "b"]).unwrap_err();
+            let text = with_plain_usage(mistake, command_line()).to_string();
+            assert!(text.contains("restore [OPTIONS] --to") && text.contains("named with '--to b'"), "{text}");
+        }
     }
 }
