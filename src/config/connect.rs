@@ -162,13 +162,16 @@ pub fn own_sign_in() -> Result<Arc<dyn TokenCredential>> {
 }
 
 /// Redirects are not followed: a token or a key would follow them. Compression is off, because it breaks ranged reads of
-/// blobs.
+/// blobs; the SDK has it built in, so that it must be said. What is tried again is for the callers to say.
 fn client(silence: Duration, deadline: Duration, at_once: usize) -> Result<Arc<dyn HttpClient>> {
     let client = reqwest::Client::builder()
         .connect_timeout(Duration::from_secs(10))
         .read_timeout(silence)
         .timeout(deadline)
         .redirect(reqwest::redirect::Policy::none())
+        .no_gzip()
+        .no_deflate()
+        .retry(reqwest::retry::never())
         .pool_idle_timeout(Duration::from_secs(60))
         // Listings run beside the items, and a connection that is ready too late for its request waits for the next:
         // with room for exactly those at work, these would be closed and opened again all the time.

@@ -136,6 +136,26 @@ async fn the_program_follows_nobody_and_says_so() {
     assert_eq!(azure.run(restore).await.code, 0, "an honest vault is believed again");
 }
 
+/// The length of a compressed answer says nothing about that of the blob in it, and a part of one is no part of the blob.
+#[tokio::test]
+async fn no_answer_is_asked_for_in_a_compressed_form() {
+    let encodings = Arc::new(Mutex::new(Vec::new()));
+    let asked = encodings.clone();
+    let azure = LocalAzure::altered(&["contoso-prod"], move |mut services| {
+        let sound = services.vaults.clone();
+        services.vaults = Arc::new(move |request| {
+            asked.lock().unwrap().push(request.headers().get("accept-encoding").cloned());
+            sound(request)
+        });
+        services
+    })
+    .await;
+    azure.vaults.set_secret("contoso-prod", "apple", "1");
+    assert_eq!(azure.run(&["backup"]).await.code, 0);
+    let encodings = encodings.lock().unwrap();
+    assert!(encodings.len() > 4 && encodings.iter().all(Option::is_none), "{encodings:?}");
+}
+
 /// A stranger's certificate is a reason to stop, not to try for minutes.
 #[tokio::test]
 async fn a_certificate_that_nobody_trusts_ends_with_a_sentence_before_anything_is_sent() {
