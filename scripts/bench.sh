@@ -2,7 +2,8 @@
 # Measures the release binary beside scripts that do the same with Microsoft's SDKs, on simulated vaults and Azurite.
 #
 #   scripts/bench.sh              everything, some 25 minutes; writes the tables and plots of docs/benchmarks.md
-#   scripts/bench.sh --quick      every target, with fewer items and runs, in under five minutes; writes nothing
+#   scripts/bench.sh --quick      every target, with fewer items and runs, in under five minutes once it is built; writes
+#                                 nothing
 #   scripts/bench.sh --only …     some of it; `--only help` names what there is. `--only builds` is not part of everything:
 #                                 it builds the program in each way that decision 0036 compares, for half an hour more
 #

@@ -3,6 +3,7 @@
     sequential.py backup|restore VAULT_URL CONTAINER_URL
 """
 
+import json
 import sys
 
 import requests
@@ -12,6 +13,7 @@ from azure.keyvault.certificates import CertificateClient
 from azure.keyvault.keys import KeyClient
 from azure.keyvault.secrets import SecretClient
 from azure.storage.blob import ContainerClient
+from record import check, current, record
 from requests.adapters import HTTPAdapter
 from urllib3.connection import HTTPConnection
 
@@ -33,6 +35,11 @@ def main(command, vault_url, container_url):
     keys = KeyClient(vault_url, credential, transport=transport)
     certificates = CertificateClient(vault_url, credential, transport=transport)
     container = ContainerClient.from_container_url(container_url, credential)
+    versions = {
+        "certificates": certificates.list_properties_of_certificate_versions,
+        "keys": keys.list_properties_of_key_versions,
+        "secrets": secrets.list_properties_of_secret_versions,
+    }
 
     if command == "backup":
         sources = [
@@ -40,19 +47,29 @@ def main(command, vault_url, container_url):
             ("keys", keys.list_properties_of_keys, keys.backup_key),
             ("secrets", secrets.list_properties_of_secrets, secrets.backup_secret),
         ]
+        items = []
         for kind, listing, backup in sources:
-            for item in listing():
-                if not getattr(item, "managed", False):  # its certificate carries it
-                    container.upload_blob(f"{kind}/{item.name}", backup(item.name))
+            for listed in listing():
+                if getattr(listed, "managed", False):  # its certificate carries it
+                    continue
+                copy = backup(listed.name)
+                item = record(kind, current(versions[kind](listed.name)), copy)
+                listed = record(kind, listed, copy) | {"version": item["version"]}  # a listing does not say which
+                check("The state after the copy", listed, item)
+                container.upload_blob(f"{kind}/{listed['name']}", copy)
+                items.append(item)
+        container.upload_blob("manifest.json", json.dumps(items))
     else:
-        restores = [
-            ("certificates", certificates.restore_certificate_backup),
-            ("keys", keys.restore_key_backup),
-            ("secrets", secrets.restore_secret_backup),
-        ]
-        for kind, restore in restores:
-            for blob in container.list_blob_names(name_starts_with=f"{kind}/"):
-                restore(container.download_blob(blob).readall())
+        restores = {
+            "certificates": certificates.restore_certificate_backup,
+            "keys": keys.restore_key_backup,
+            "secrets": secrets.restore_secret_backup,
+        }
+        for item in json.loads(container.download_blob("manifest.json").readall()):
+            kind, name = item["kind"], item["name"]
+            copy = container.download_blob(f"{kind}/{name}").readall()
+            restores[kind](copy)
+            check("What was restored", item, record(kind, current(versions[kind](name)), copy))
 
 
 main(*sys.argv[1:])

@@ -15,13 +15,16 @@ pub(crate) enum Client {
     Tool,
     /// The bare load generator.
     Load,
+    /// The official Rust SDK, and nothing around it.
+    Sdk,
     Asyncio,
     JavaScript,
     Sequential,
 }
 
 impl Client {
-    pub(crate) const ALL: [Self; 5] = [Self::Tool, Self::Load, Self::Asyncio, Self::JavaScript, Self::Sequential];
+    pub(crate) const ALL: [Self; 6] =
+        [Self::Tool, Self::Load, Self::Sdk, Self::Asyncio, Self::JavaScript, Self::Sequential];
 
     /// The scripts.
     pub(crate) const PEERS: [Self; 3] = [Self::Asyncio, Self::JavaScript, Self::Sequential];
@@ -30,6 +33,7 @@ impl Client {
         match self {
             Self::Tool => "keyvault-backup",
             Self::Load => "bare load generator",
+            Self::Sdk => "Rust SDK alone, 16 at once",
             Self::Asyncio => "Python SDK, asyncio, 16 at once",
             Self::JavaScript => "JavaScript SDK, 16 at once",
             Self::Sequential => "Python SDK, one after the other",
@@ -63,6 +67,7 @@ impl Client {
             Self::Load => {
                 Program::new(env::current_exe()?, &["load", verb, &url, &container.url]).set_all(azure.tokens())
             }
+            Self::Sdk => Program::new(env::current_exe()?, &["sdk", verb, &url, &container.url]),
             Self::Asyncio => script(python, "at_once.py"),
             Self::JavaScript => script("node".into(), "at_once.mjs"),
             Self::Sequential => script(python, "sequential.py"),

@@ -25,15 +25,18 @@ use crate::Result;
 const VAULT_VERSION: &str = "2025-07-01";
 const STORAGE_VERSION: &str = "2026-04-06";
 
+/// Any will do; the SDK sends a new one with each request.
+const REQUEST_ID: &str = "0b4a1e2c-6f1d-4a55-9d7e-3c2f8e9a1b00";
+
 /// What to send.
 #[derive(clap::Args, Clone, Debug)]
 pub(crate) struct Args {
-    job: Job,
-    vault: Uri,
-    container: Uri,
+    pub(crate) job: Job,
+    pub(crate) vault: Uri,
+    pub(crate) container: Uri,
     /// How many items at once.
     #[arg(long, default_value_t = 16)]
-    at_once: usize,
+    pub(crate) at_once: usize,
     /// HTTP/2 with the vault: all requests on one connection.
     #[arg(long)]
     http2: bool,
@@ -86,25 +89,43 @@ pub(crate) async fn run(args: Args) -> Result<()> {
 
 const KINDS: [&str; 3] = ["certificates", "keys", "secrets"];
 
-/// One item.
-async fn one(args: &Args, vault: &mut Client, storage: &mut Client, kind: &'static str, name: &str) -> Result<()> {
-    let blob = format!("{}/{kind}/{name}", args.container.path());
+/// Where an item's backup goes, under a name as long as those of keyvault-backup, which hold a state and a hash.
+pub(crate) fn blob(kind: &str, name: &str) -> String {
+    const STATE: &str = "0123456789abcdef";
+    format!("{kind}/{name}.vaults.contoso-prod.items.20261122T135338Z-47baab29.{STATE}.{0}{0}{0}{0}.backup", STATE)
+}
+
+/// The kind of the item that a blob holds, and what follows the kind in the blob's name.
+pub(crate) fn item(blob: &str) -> Option<(&'static str, String)> {
+    let (kind, rest) = blob.split_once('/')?;
+    Some((KINDS.into_iter().find(|it| *it == kind)?, rest.to_owned()))
+}
+
+/// The name of the item, of what follows the kind.
+pub(crate) fn name(rest: &str) -> &str {
+    rest.split('.').next().unwrap_or(rest)
+}
+
+/// One item: its name, or what follows the kind in that of its blob.
+async fn one(args: &Args, vault: &mut Client, storage: &mut Client, kind: &'static str, item: &str) -> Result<()> {
     match args.job {
         Job::Backup => {
-            let path = format!("/{kind}/{name}/backup?api-version={VAULT_VERSION}");
+            let path = format!("/{kind}/{item}/backup?api-version={VAULT_VERSION}");
             let answer: Value = serde_json::from_slice(&vault.send(Method::POST, &path, Bytes::new()).await?)?;
             let bytes = URL_SAFE_NO_PAD.decode(answer["value"].as_str().unwrap_or_default())?;
-            vault.send(Method::GET, &versions(kind, name), Bytes::new()).await?;
+            vault.send(Method::GET, &versions(kind, item), Bytes::new()).await?;
             if !args.vault_only {
+                let blob = format!("{}/{}", args.container.path(), blob(kind, item).replace('/', "%2F"));
                 storage.send(Method::PUT, &blob, bytes.into()).await?;
             }
         }
         Job::Restore => {
+            let blob = format!("{}/{kind}/{item}", args.container.path());
             let bytes = storage.send(Method::GET, &blob, Bytes::new()).await?;
             let body = json!({ "value": URL_SAFE_NO_PAD.encode(&bytes) }).to_string();
             let path = format!("/{kind}/restore?api-version={VAULT_VERSION}");
             vault.send(Method::POST, &path, body.into()).await?;
-            vault.send(Method::GET, &versions(kind, name), Bytes::new()).await?;
+            vault.send(Method::GET, &versions(kind, name(item)), Bytes::new()).await?;
         }
     }
     Ok(())
@@ -136,9 +157,8 @@ async fn list_container(storage: &mut Client, path: &str, names: &Names) -> Resu
         let page = storage.send(Method::GET, &url, Bytes::new()).await?;
         let page = str::from_utf8(&page)?;
         for name in page.split("<Name>").skip(1).filter_map(|rest| rest.split('<').next()) {
-            let Some((kind, name)) = name.split_once('/') else { continue };
-            let Some(kind) = KINDS.into_iter().find(|it| *it == kind) else { continue };
-            names.send((kind, name.to_owned())).await?;
+            let Some(item) = item(name) else { continue };
+            names.send(item).await?;
         }
         match page.split_once("<NextMarker>").and_then(|(_, rest)| rest.split('<').next()) {
             Some(next) if !next.is_empty() => marker = next.to_owned(),
@@ -228,9 +248,16 @@ impl Client {
         let mut request = Request::builder()
             .method(&method)
             .header(header::AUTHORIZATION, &self.server.token)
+            .header(header::ACCEPT, if method == Method::PUT { "application/xml" } else { "application/json" })
+            .header(header::USER_AGENT, "azsdk-rust-storage_blob/1.1.0 (1.95.0; linux; x86_64)")
+            .header("x-ms-client-request-id", REQUEST_ID)
             .header("x-ms-version", STORAGE_VERSION);
         if method == Method::PUT {
-            request = request.header("x-ms-blob-type", "BlockBlob").header(header::IF_NONE_MATCH, "*");
+            request = request
+                .header("x-ms-blob-type", "BlockBlob")
+                .header("x-ms-blob-content-type", "application/octet-stream")
+                .header(header::CONTENT_TYPE, "application/octet-stream")
+                .header(header::IF_NONE_MATCH, "*");
         } else {
             request = request.header(header::CONTENT_TYPE, "application/json");
         }

@@ -13,6 +13,7 @@ mod measures;
 mod plot;
 mod process;
 mod report;
+mod sdk;
 mod series;
 
 use std::{
@@ -51,6 +52,9 @@ enum Part {
     /// Sends the requests of a job and does nothing else.
     #[command(hide = true)]
     Load(load::Args),
+    /// Does the same with the official Rust SDK and nothing else.
+    #[command(hide = true)]
+    Sdk(load::Args),
 }
 
 /// What is measured, with what.
@@ -108,6 +112,11 @@ fn run(arguments: Arguments) -> Result<ExitCode> {
     match arguments.part {
         Some(Part::Launch { report, program, arguments }) => process::launch(&report, &program, &arguments),
         Some(Part::Load(args)) => runtime()?.block_on(load::run(args)).map(|()| ExitCode::SUCCESS),
+        // On one thread, as keyvault-backup does it.
+        Some(Part::Sdk(args)) => {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+            runtime.block_on(sdk::run(args)).map(|()| ExitCode::SUCCESS)
+        }
         None => runtime()?.block_on(measure(&arguments.setup)),
     }
 }
@@ -138,4 +147,18 @@ async fn measure(setup: &Setup) -> Result<ExitCode> {
 
 fn seconds(time: Duration) -> String {
     format!("{:.0} s", time.as_secs_f64())
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser as _;
+
+    use super::{Arguments, ExitCode, run};
+
+    #[test]
+    fn a_target_that_is_missed_ends_in_a_failure() {
+        let arguments = ["bench", "--only", "builds", "--builds", "/nothing/is/here"];
+        let code = run(Arguments::parse_from(arguments)).unwrap();
+        assert_eq!(format!("{code:?}"), format!("{:?}", ExitCode::FAILURE));
+    }
 }

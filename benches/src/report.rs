@@ -132,7 +132,17 @@ fn replaced(text: &str, name: &str, section: &str) -> Option<String> {
 
 #[cfg(test)]
 mod tests {
-    use super::{SECTIONS, replaced, table};
+    use super::{Report, SECTIONS, replaced, table};
+
+    #[test]
+    fn one_miss_is_a_miss_of_the_whole() {
+        let mut report = Report::new(true);
+        report.verdict("start", "30 ms", "2 ms".to_owned(), true);
+        assert!(report.print_verdicts());
+        report.verdict("backup", "90 %", "89 %".to_owned(), false);
+        report.verdict("restore", "90 %", "91 %".to_owned(), true);
+        assert!(!report.print_verdicts());
+    }
 
     #[test]
     fn the_document_has_a_place_for_everything_that_is_measured() {

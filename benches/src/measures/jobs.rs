@@ -45,13 +45,13 @@ pub(super) async fn same(setup: &Setup) -> Result<()> {
 
 /// A full backup with nothing but the processors in the way.
 pub(super) async fn backup(setup: &Setup, report: &mut Report) -> Result<()> {
-    let items = if setup.quick { 500 } else { 2_000 };
+    let items = items(setup);
     let azure = Azure::start(Protocols::Both).await?;
     azure.add_vault(VAULTS.source, items);
     warm_up(setup, &azure).await?;
-    let mut runs = Runs::new(items);
+    let mut runs = Runs::new(setup, items);
     for round in 0..setup.rounds() {
-        for client in turns(&Client::ALL, round) {
+        for client in turns(&runs.clients(), round) {
             let container = azure.create_container(Storage::Direct).await?;
             runs.add(client, client.run(setup, &azure, Job::Backup, VAULTS, &container).await?);
             azure.delete_container(&container).await?;
@@ -59,6 +59,10 @@ pub(super) async fn backup(setup: &Setup, report: &mut Report) -> Result<()> {
     }
     azure.check()?;
     runs.report(report, Job::Backup)
+}
+
+fn items(setup: &Setup) -> usize {
+    if setup.quick { 1_000 } else { 2_000 }
 }
 
 /// Azurite is slower in its first seconds, and whoever came first would pay for it.
@@ -73,14 +77,14 @@ async fn warm_up(setup: &Setup, azure: &Azure) -> Result<()> {
 
 /// A restore of everything, into an empty vault.
 pub(super) async fn restore(setup: &Setup, report: &mut Report) -> Result<()> {
-    let items = if setup.quick { 500 } else { 2_000 };
+    let items = items(setup);
     let azure = Azure::start(Protocols::Both).await?;
     azure.add_vault(VAULTS.source, items);
     azure.add_vault(VAULTS.target, 0);
     let stored = Stored::prepare(setup, &azure, Storage::Direct).await?;
-    let mut runs = Runs::new(items);
+    let mut runs = Runs::new(setup, items);
     for round in 0..setup.rounds() {
-        for client in turns(&Client::ALL, round) {
+        for client in turns(&runs.clients(), round) {
             azure.vaults.lose_everything(VAULTS.target);
             let cost = client.run(setup, &azure, Job::Restore, VAULTS, stored.of(client)).await?;
             runs.add(client, cost);
@@ -145,7 +149,7 @@ impl Stored {
     async fn prepare(setup: &Setup, azure: &Azure, storage: Storage) -> Result<Self> {
         let (ours, theirs) = (azure.create_container(storage).await?, azure.create_container(storage).await?);
         Client::Tool.run(setup, azure, Job::Backup, VAULTS, &ours).await?;
-        Client::Load.run(setup, azure, Job::Backup, VAULTS, &theirs).await?;
+        Client::Asyncio.run(setup, azure, Job::Backup, VAULTS, &theirs).await?;
         Ok(Self { ours, theirs })
     }
 
@@ -168,8 +172,14 @@ struct Runs {
 }
 
 impl Runs {
-    fn new(items: usize) -> Self {
-        Self { items: items as f64, costs: Client::ALL.map(|client| (client, Vec::new())).to_vec() }
+    fn new(setup: &Setup, items: usize) -> Self {
+        // No target is about JavaScript.
+        let clients = Client::ALL.into_iter().filter(|client| !setup.quick || *client != Client::JavaScript);
+        Self { items: items as f64, costs: clients.map(|client| (client, Vec::new())).collect() }
+    }
+
+    fn clients(&self) -> Vec<Client> {
+        self.costs.iter().map(|it| it.0).collect()
     }
 
     fn add(&mut self, client: Client, cost: Cost) {
@@ -187,7 +197,7 @@ impl Runs {
         let wall = |client| self.series(client, |it| it.wall);
         let cpu = |client| self.series(client, |it| it.cpu / self.items * 1e3);
         let mib = |client| self.series(client, |it| it.peak as f64 / 1024.0 / 1024.0);
-        let rows = Client::ALL.map(|client| {
+        let rows = self.clients().into_iter().map(|client| {
             let (slower, hungrier) = (wall(client).over(&wall(Client::Tool)), cpu(client).over(&cpu(Client::Tool)));
             vec![
                 client.name().to_owned(),
@@ -214,24 +224,27 @@ impl Runs {
         );
         for (client, faster) in [(Client::Sequential, OVER_SEQUENTIAL), (Client::Asyncio, OVER_ASYNCIO)] {
             let ratio = cpu(client).over(&cpu(Client::Tool));
+            let of_the_sdk = cpu(client).over(&cpu(Client::Sdk)).median();
             report.verdict(
                 &format!("{verb}: CPU per item, {}", client.name()),
-                "20 ×",
+                &format!("{CPU_RATIO:.0} × (the Rust SDK alone: {} ×)", short(of_the_sdk)),
                 format!("{ratio} ×"),
                 ratio.median() >= CPU_RATIO,
             );
-            // Nobody is faster than the emulators allow.
-            let allowed = wall(client).over(&wall(Client::Load)).median() * SHARE_OF_CEILING;
-            let (ratio, wanted) = (wall(client).over(&wall(Client::Tool)), faster.min(allowed));
-            let target = if allowed < faster {
-                format!("{} × (the emulators allow no {faster:.0} ×)", short(wanted))
-            } else {
+            // Nobody is faster than the emulators allow; then the share of what they allow is the target, run by run.
+            let allowed = wall(client).over(&wall(Client::Load)).median();
+            let is_allowed = allowed * SHARE_OF_CEILING >= faster;
+            let ratio = wall(client).over(&wall(Client::Tool));
+            let target = if is_allowed {
                 format!("{faster:.0} ×")
+            } else {
+                format!("{faster:.0} ×, or 90 % of the {} × that the emulators allow", short(allowed))
             };
             let what = format!("{verb}: time, {}", client.name());
-            report.verdict(&what, &target, format!("{ratio} ×"), ratio.median() >= wanted);
+            let passes = ratio.median() >= faster || (!is_allowed && ceiling.median() >= SHARE_OF_CEILING);
+            report.verdict(&what, &target, format!("{ratio} ×"), passes);
         }
-        let bars = Client::ALL.map(|client| (client.name(), cpu(client).median()));
+        let bars: Vec<_> = self.clients().into_iter().map(|client| (client.name(), cpu(client).median())).collect();
         let image = if verb == "backup" { "cpu-backup.svg" } else { "cpu-restore.svg" };
         let svg = plot::bars(&format!("Processor time of the client, {verb}"), "milliseconds per item", &bars)?;
         report.image(image, svg);
