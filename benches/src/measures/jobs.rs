@@ -62,7 +62,7 @@ pub(super) async fn backup(setup: &Setup, report: &mut Report) -> Result<()> {
 }
 
 fn items(setup: &Setup) -> usize {
-    if setup.quick { 1_000 } else { 2_000 }
+    if setup.quick { 500 } else { 2_000 }
 }
 
 /// Azurite is slower in its first seconds, and whoever came first would pay for it.
